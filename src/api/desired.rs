@@ -1,0 +1,42 @@
+//! What the operator wants of a data directory: the content of the agents' ConfigMap.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::method::Method;
+
+/// Desired state, not an order: reading it twice, or after a restart of anything, is harmless.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DesiredState {
+    /// Grows with every change; comes back in the report as `desiredGeneration`.
+    pub generation: i64,
+    /// Method that every file must have. `plaintext` needs `decrypt`.
+    pub method: Method,
+    /// Data keys made before this moment must not protect any file any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_key_not_before: Option<Timestamp>,
+    /// False: look and report, re-encrypt nothing.
+    pub reencrypt: bool,
+    /// How new files are proven before the old ones go.
+    #[serde(default)]
+    pub verification: Verification,
+    /// The explicit intent without which nothing is ever decrypted to plaintext.
+    #[serde(default)]
+    pub decrypt: bool,
+    /// Common names that may ask the agent's HTTPS server.
+    #[serde(default)]
+    pub allowed_names: Vec<String>,
+}
+
+/// How much of a rewritten file is read back and compared before the old one is replaced.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
+pub enum Verification {
+    /// Head and tail are read back, decrypted and checked against what the file's kind must look like.
+    Structure,
+    /// Everything is read back from the device and its digest compared. The default.
+    #[default]
+    Full,
+}

@@ -1,0 +1,8 @@
+//! Command line: clap types, one module a subcommand.
+
+use std::process::ExitCode;
+
+/// Runs the command line.
+pub fn main() -> ExitCode {
+    ExitCode::SUCCESS
+}
