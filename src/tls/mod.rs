@@ -1,1 +1,12 @@
-//! To be filled.
+//! Certificates: issuing, reading, and looking at what a port really serves.
+
+pub mod authority;
+pub mod bundle;
+pub mod client;
+pub mod leaf;
+pub mod parse;
+pub mod private;
+pub mod probe;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,32 @@
+//! What a leaf must contain.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use jiff::SignedDuration;
+
+use super::private::PrivatePem;
+
+/// A leaf to be issued. Every leaf carries both key usages, because each component is server and
+/// client with one file pair (facts, TLS §3.1), and a common name, because TiKV refuses callers
+/// without one when it has a list of names (facts, TLS §3.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeafSpec {
+    /// Subject common name.
+    pub common_name: String,
+    /// DNS names, wildcards included.
+    pub dns: BTreeSet<String>,
+    /// IP addresses.
+    pub ips: BTreeSet<IpAddr>,
+    /// Wanted validity; cut where the authority ends.
+    pub duration: SignedDuration,
+}
+
+/// A certificate with its key, as PEM.
+#[derive(Clone, Debug)]
+pub struct IssuedLeaf {
+    /// The certificate.
+    pub certificate_pem: String,
+    /// Its private key, PKCS#8.
+    pub key_pem: PrivatePem,
+}
