@@ -1,1 +1,5 @@
 //! To be filled.
+
+pub mod http;
+pub mod pd;
+pub mod status_port;
