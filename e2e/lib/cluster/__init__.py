@@ -1,0 +1,1 @@
+"""A real Kubernetes of one node, from the public package registries, without a container engine."""
