@@ -18,6 +18,7 @@ SHARED_PATHS = (
     "/var/log/pods",
     "/var/run/kubernetes",
     "/usr/libexec/kubernetes",
+    "/run/containerd",
 )
 # Kernel settings that kubelet, kube-proxy and the bridge plugin change.
 SETTINGS = (

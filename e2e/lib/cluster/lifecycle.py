@@ -117,7 +117,6 @@ def _check_root() -> None:
 
 def _load_own_images() -> None:
     node.load_image(tools.pause(node.PAUSE_IMAGE))
-    node.load_image(tools.tools())
 
 
 def _start_dns() -> None:

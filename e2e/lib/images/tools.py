@@ -7,23 +7,22 @@ from lib.cluster.packages import BUSYBOX
 from lib.images.archive import Image, write
 
 NAME = "tikv-security/tools:e2e"
-APPLETS = ("sh", "cat", "cp", "du", "find", "grep", "ls", "mkdir", "mv", "nc", "od", "ps", "rm", "sleep", "sync", "tail", "tar", "true", "wc", "xargs", "chmod", "sha256sum", "stat", "kill", "wget", "nslookup", "date", "sort", "head", "env", "id", "touch")
+APPLETS = """
+cat chmod cp date du env find grep head id kill ls mkdir mv nc nslookup
+od ps rm sh sha256sum sleep sort stat sync tail tar touch true wc wget xargs
+""".split()
 
 
 def pause(name: str) -> Path:
     """The sandbox of every pod: does nothing until it is ended."""
     image = Image(name, ["/bin/busybox", "tail", "-f", "/dev/null"], files={"bin/busybox": BUSYBOX})
-    return _write(image, "pause")
+    archive = settings.CACHE / "images" / "pause.tar"
+    write(image, archive)
+    return archive
 
 
-def tools() -> Path:
+def write_tools(name: str, archive: Path) -> None:
     """A shell and the usual small programs, for pods that fill or look at a volume."""
-    image = Image(NAME, ["/bin/sh"], files={"bin/busybox": BUSYBOX})
+    image = Image(name, ["/bin/sh"], files={"bin/busybox": BUSYBOX})
     image.links = {f"bin/{applet}": "busybox" for applet in APPLETS}
-    return _write(image, "tools")
-
-
-def _write(image: Image, name: str) -> Path:
-    target = settings.CACHE / "images" / f"{name}.tar"
-    write(image, target)
-    return target
+    write(image, archive)

@@ -1,0 +1,42 @@
+"""Builds images and brings them to the nodes; what a node has already is not sent again."""
+
+import hashlib
+from pathlib import Path
+from typing import List
+
+from lib import settings
+from lib.cluster import existing
+from lib.console import say, step
+from lib.images.catalogue import CATALOGUE
+
+
+def ensure(roles: List[str], load: bool = True) -> None:
+    """Makes the images of `roles` usable by pods."""
+    for role in roles:
+        entry = CATALOGUE[role]
+        if entry.foreign:
+            say(f"          image {entry.name} is taken as it is ({entry.variable})")
+            continue
+        with step(f"image {entry.name}"):
+            archive = entry.build()
+            if load and _changed(archive):
+                existing.load_image(archive)
+                _marker(archive).write_text(_digest(archive), encoding="utf-8")
+
+
+def _changed(archive: Path) -> bool:
+    marker = _marker(archive)
+    # On somebody else's cluster one cannot know what its nodes have.
+    return bool(settings.foreign_kubeconfig()) or not marker.is_file() or marker.read_text() != _digest(archive)
+
+
+def _marker(archive: Path) -> Path:
+    return settings.RUN / f"loaded-{archive.stem}" if not settings.foreign_kubeconfig() else Path("/dev/null")
+
+
+def _digest(archive: Path) -> str:
+    digest = hashlib.sha256()
+    with open(archive, "rb") as source:
+        for block in iter(lambda: source.read(1 << 20), b""):
+            digest.update(block)
+    return digest.hexdigest()
