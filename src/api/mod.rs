@@ -3,6 +3,7 @@
 pub mod desired;
 pub mod method;
 pub mod report;
+pub mod v1alpha1;
 
 /// API group of all custom resources.
 pub const GROUP: &str = "security.tikv.org";
@@ -16,3 +17,21 @@ pub const LABEL_NAME: &str = "security.tikv.org/name";
 pub const FINALIZER: &str = "security.tikv.org/cleanup";
 /// Port of the agent's HTTPS server.
 pub const AGENT_PORT: u16 = 20190;
+/// The label that says who manages an object; its value is `MANAGER`.
+pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// Label on a Secret of ours: what it holds (`ca`, `tikv`, `pd`, `agent`, `client`).
+pub const LABEL_PART: &str = "security.tikv.org/part";
+/// Annotation on a derived ConfigMap: the ConfigMap that a person wrote.
+pub const ANNOTATION_SOURCE: &str = "security.tikv.org/source";
+/// Annotation on a leaf Secret and on the agents' ConfigMap: the rotation request that it answers.
+pub const ANNOTATION_ROTATION: &str = "security.tikv.org/rotation";
+/// Annotation on the agents' ConfigMap: since when its desired state holds. A pod made before has not tried it.
+pub const ANNOTATION_SINCE: &str = "security.tikv.org/since";
+/// Key of the desired state in the agents' ConfigMap.
+pub const DESIRED_KEY: &str = "desired.json";
+/// Keys of the Secret with AWS credentials, named like the environment variables that they become. The last may be absent.
+pub const AWS_KEYS: [&str; 3] = [
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+];

@@ -1,0 +1,121 @@
+//! Encryption at rest.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::duration::GoDuration;
+use crate::api::desired::Verification;
+use crate::api::method::Method;
+
+/// Encryption at rest of every TiKV store, old data included.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Encryption {
+    /// How data is encrypted. `plaintext` decrypts everything.
+    pub method: Method,
+    /// What the data keys are wrapped by. Exactly one.
+    pub master_key: MasterKey,
+    /// How long TiKV uses one data key for new files.
+    #[serde(default = "rotation_period")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('10m')").message("dataKeyRotationPeriod must be at least 10m, because TiKV looks every 10 minutes; 168h is usual"))]
+    pub data_key_rotation_period: GoDuration,
+    /// What happens to files that exist already.
+    #[serde(default)]
+    pub reencryption: Reencryption,
+}
+
+/// The key that wraps the data keys of every store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(
+    validation = Rule::new("has(self.awsKms) != has(self.file)").message("exactly one master key: write either awsKms or file"),
+    validation = Rule::new("has(self.awsKms) == has(oldSelf.awsKms)").message("the kind of the master key can not be changed: the stores' keys are wrapped by the present one; keep it")
+)]
+pub struct MasterKey {
+    /// AWS KMS, or whatever speaks its protocol.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub aws_kms: Option<AwsKms>,
+    /// A key in a Secret. Not in production.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file: Option<FileMasterKey>,
+}
+
+/// A key in AWS KMS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AwsKms {
+    /// Key id, ARN or alias of a symmetric key.
+    #[schemars(length(min = 1, max = 2048))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("the master key can not be changed: the stores' keys are wrapped by the present one; keep the keyId"))]
+    pub key_id: String,
+    /// Region of the key.
+    #[schemars(length(min = 1, max = 64))]
+    pub region: String,
+    /// URL of the service when it is not AWS's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048), regex(pattern = "^https?://"))]
+    pub endpoint: Option<String>,
+    /// Secret with `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY` and maybe `AWS_SESSION_TOKEN`. Better is none: the
+    /// identity of the pods' service account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_secret: Option<SecretRef>,
+}
+
+/// A master key in a Secret, mounted as TiKV's `file` key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FileMasterKey {
+    /// Where the key is: 64 hexadecimal digits and a newline, 65 bytes.
+    #[x_kube(validation = Rule::new("self == oldSelf").message("the master key can not be changed: the stores' keys are wrapped by the present one; keep the Secret"))]
+    pub secret: SecretKeyRef,
+}
+
+/// A Secret in the namespace of the `TikvSecurity`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+}
+
+/// One key of a Secret in the namespace of the `TikvSecurity`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SecretKeyRef {
+    /// Name of the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+    /// Key in the Secret.
+    #[schemars(length(min = 1, max = 253))]
+    pub key: String,
+}
+
+/// What happens to files that exist already.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Reencryption {
+    /// When they are rewritten.
+    #[serde(default)]
+    pub policy: ReencryptionPolicy,
+    /// How rewritten files are proven before the old ones go.
+    #[serde(default)]
+    pub verification: Verification,
+}
+
+/// When existing files are rewritten.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ReencryptionPolicy {
+    /// Not at all: only new files are as desired.
+    Never,
+    /// When encryption starts, the method changes or `rotate.dataKey` asks for it.
+    #[default]
+    OnRotation,
+    /// As OnRotation, and each time that `dataKeyRotationPeriod` has passed since.
+    Always,
+}
+
+fn rotation_period() -> GoDuration {
+    GoDuration::hours(168)
+}

@@ -1,0 +1,27 @@
+//! The custom resources `TikvSecurity` and `TikvVolume`, version `v1alpha1`.
+
+mod cluster;
+mod duration;
+mod encryption;
+mod rollout;
+mod security;
+mod status;
+mod tls;
+mod volume;
+
+pub use cluster::{Cluster, ConfigMapRef, StatefulSetRef, Workload};
+pub use duration::{GoDuration, InvalidDuration};
+pub use encryption::{
+    AwsKms, Encryption, FileMasterKey, MasterKey, Reencryption, ReencryptionPolicy, SecretKeyRef,
+    SecretRef,
+};
+pub use rollout::{Rollout, Rotate};
+pub use security::{Environment, TikvSecurity, TikvSecuritySpec};
+pub use status::{
+    CertificateStatus, EncryptionStatus, Phase, RolloutPhase, RolloutStatus, TikvSecurityStatus,
+    condition, reason,
+};
+pub use tls::{Issuer, SelfSigned, Tls};
+pub use volume::{
+    Attempt, ServedCertificate, TikvVolume, TikvVolumeSpec, TikvVolumeStatus, VolumePhase,
+};

@@ -1,0 +1,216 @@
+//! What is true of a cluster: measured, never assumed.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::api::method::Method;
+
+/// Types of the conditions.
+pub mod condition {
+    /// Everything that was asked for is true and proven.
+    pub const READY: &str = "Ready";
+    /// Every leaf certificate is valid, and each port serves the one in the Secret.
+    pub const CERTIFICATES_READY: &str = "CertificatesReady";
+    /// The pod templates carry the configuration that the spec asks for.
+    pub const CONFIGURATION_CURRENT: &str = "ConfigurationCurrent";
+    /// Every pod runs its template, and no store is being disturbed.
+    pub const ROLLOUT_COMPLETE: &str = "RolloutComplete";
+    /// The master key was described and wrapped and unwrapped a key.
+    pub const MASTER_KEY_REACHABLE: &str = "MasterKeyReachable";
+    /// Every file of every store is as desired, by the agents' measurement.
+    pub const DATA_ENCRYPTED: &str = "DataEncrypted";
+    /// Something must be done by a person before it goes on. True is bad.
+    pub const BLOCKED: &str = "Blocked";
+    /// All types, in the order in which they are shown.
+    pub const ALL: [&str; 7] = [
+        READY,
+        CERTIFICATES_READY,
+        CONFIGURATION_CURRENT,
+        ROLLOUT_COMPLETE,
+        MASTER_KEY_REACHABLE,
+        DATA_ENCRYPTED,
+        BLOCKED,
+    ];
+}
+
+/// Reasons of conditions that are used in more than one place.
+pub mod reason {
+    /// As it should be.
+    pub const AS_DESIRED: &str = "AsDesired";
+    /// Not asked for.
+    pub const NOT_REQUESTED: &str = "NotRequested";
+    /// Under way.
+    pub const IN_PROGRESS: &str = "InProgress";
+    /// Could not be measured.
+    pub const UNKNOWN: &str = "Unknown";
+    /// See the condition Blocked.
+    pub const BLOCKED: &str = "Blocked";
+    /// TLS on a live plaintext cluster needs permission for downtime.
+    pub const DOWNTIME_NOT_ALLOWED: &str = "DowntimeNotAllowed";
+}
+
+/// Status of a `TikvSecurity`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TikvSecurityStatus {
+    /// Generation of the spec that this status answers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Where it stands, in one word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<Phase>,
+    /// Where it stands, in one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// Standard conditions.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// What the rollout does and waits for.
+    #[serde(default)]
+    pub rollout: RolloutStatus,
+    /// Every certificate made.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub certificates: Vec<CertificateStatus>,
+    /// When the next certificate is renewed.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_renewal: Option<Timestamp>,
+    /// Measured encryption of all stores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encryption: Option<EncryptionStatus>,
+}
+
+/// Where a cluster stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Phase {
+    /// Certificates and configuration are being made.
+    Preparing,
+    /// A person must do something; see the condition Blocked.
+    Blocked,
+    /// Pods are being restarted.
+    RollingOut,
+    /// The whole cluster restarts once into TLS.
+    SwitchingToTls,
+    /// Nothing is begun, on request.
+    Paused,
+    /// Something was tried and failed; see the conditions.
+    Degraded,
+    /// Done; the last proofs are awaited.
+    Proving,
+    /// Everything is as desired and proven.
+    Ready,
+    /// The object is being deleted.
+    Deleting,
+}
+
+/// The rollout. Only `evicting` and `restoreMaxStoreDownTime` are ever read back: they can not be derived.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RolloutStatus {
+    /// What is being done.
+    #[serde(default)]
+    pub phase: RolloutPhase,
+    /// The pod in work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
+    /// Its store in PD.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub store_id: Option<u64>,
+    /// Why that pod restarts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// What is awaited before the next step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<String>,
+    /// Since when the phase, the pod and the store are these.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// Stores whose leaders this operator evicts. Written before PD is told, emptied after PD has forgotten.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evicting: Vec<u64>,
+    /// PD's `max-store-down-time` as it was before it was raised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restore_max_store_down_time: Option<String>,
+    /// TiKV pods that need no restart, of all, as `2/3`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated: Option<String>,
+}
+
+/// Step of a rollout.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RolloutPhase {
+    /// Nothing to restart.
+    #[default]
+    Idle,
+    /// The cluster must be well before the next pod.
+    AwaitingHealth,
+    /// Leaders leave the store.
+    Evicting,
+    /// The pod is stopped and comes back.
+    Restarting,
+    /// The agent works; TiKV is held back.
+    Reencrypting,
+    /// The store is back and catches up.
+    CatchingUp,
+    /// Quiet time.
+    Settling,
+    /// The whole cluster restarts once into TLS.
+    SwitchingToTls,
+    /// Something must be restarted but may not be.
+    Held,
+}
+
+/// One certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CertificateStatus {
+    /// Name of its Secret.
+    pub name: String,
+    /// Serial number, hexadecimal.
+    pub serial: String,
+    /// Last moment of validity.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub not_after: Timestamp,
+    /// When it is renewed.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renew_at: Option<Timestamp>,
+    /// Ports that serve it, of those that should, as `6/6`; by handshake.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served: Option<String>,
+    /// Pods and ports that serve another one, or none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_served: Vec<String>,
+}
+
+/// Sum of what the agents measured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EncryptionStatus {
+    /// Method that is desired.
+    pub method: Method,
+    /// Data keys made before this moment are to be given up.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_key_not_before: Option<Timestamp>,
+    /// Stores of which every file is as desired, of all, as `2/3`.
+    pub stores: String,
+    /// Stores.
+    pub stores_total: u64,
+    /// Stores of which every file is as desired.
+    pub stores_as_desired: u64,
+    /// Stores whose agent did not answer now.
+    pub stores_unknown: u64,
+    /// Bytes of all files that count.
+    pub bytes: u64,
+    /// Bytes proven encrypted.
+    pub encrypted_bytes: u64,
+    /// Bytes in the clear.
+    pub plaintext_bytes: u64,
+    /// Encrypted share, as `100%`. Rounded down: 100% means all.
+    pub encrypted: String,
+}
