@@ -9,7 +9,7 @@ from lib.images.archive import Image, write
 NAME = "tikv-security/tools:e2e"
 APPLETS = """
 cat chmod cp date du env find grep head id kill ls mkdir mv nc nslookup
-od ps rm sh sha256sum sleep sort stat sync tail tar touch true wc wget xargs
+od ps rm sh sha256sum sleep sort stat sync tail tar touch tr true wc wget xargs
 """.split()
 
 

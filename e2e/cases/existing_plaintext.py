@@ -1,0 +1,35 @@
+"""A plaintext cluster with data gets TLS and has its old data encrypted, while a client works on."""
+
+from lib import kube
+from lib.console import step
+from lib.scenario import proof, setup, volumes
+
+
+def run(context) -> None:
+    client = setup.plaintext_cluster(context)
+    for store in context.cluster.stores:
+        count = volumes.marker_count(context.namespace, f"data-{store}")
+        context.check(f"before: known text is found on the volume of {store}", count > 0, f"{count} files")
+    written = kube.get("configmap", "demo-tikv", context.namespace)
+
+    setup.make_resource(context, _forbid_downtime)
+    with step("Blocked=True, because TLS needs downtime that is not allowed"):
+        blocked = context.resource.wait_condition("Blocked", timeout=setup.READY)
+    context.check("the reason is DowntimeNotAllowed", blocked["reason"] == "DowntimeNotAllowed", blocked["message"])
+    with step("encryption goes on all the same: DataEncrypted=True"):
+        context.resource.wait_condition("DataEncrypted", timeout=setup.READY)
+    context.resource.patch({"rollout": {"allowDowntime": True}})
+    with step("downtime allowed: Ready=True"):
+        context.resource.wait_condition("Ready", timeout=setup.READY)
+
+    proof.certificates_served(context)
+    proof.strangers_refused(context)
+    proof.data_encrypted(context, "aes256-ctr")
+    proof.nothing_left_behind(context)
+    now = kube.get("configmap", "demo-tikv", context.namespace)
+    context.check("the ConfigMap that the user wrote is as it was", now["data"] == written["data"])
+    proof.no_row_lost(context, client)
+
+
+def _forbid_downtime(spec) -> None:
+    spec["rollout"]["allowDowntime"] = False

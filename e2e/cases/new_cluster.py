@@ -1,0 +1,12 @@
+"""A new cluster starts with mutual TLS and with everything encrypted."""
+
+from lib.scenario import proof, setup
+
+
+def run(context) -> None:
+    client = setup.secured_cluster(context)
+    proof.certificates_served(context)
+    proof.strangers_refused(context)
+    proof.data_encrypted(context, "aes256-ctr")
+    proof.nothing_left_behind(context)
+    proof.no_row_lost(context, client)

@@ -1,0 +1,72 @@
+"""The TiKV cluster of a case: three members of PD and three stores as plain StatefulSets."""
+
+from typing import Any, Dict, List, Optional
+
+from lib import kube
+from lib.scenario import namespace as namespaces
+from lib.scenario import volumes
+from lib.wait import until
+
+REPLICAS = 3
+TIKV = "demo-tikv"
+PD = "demo-pd"
+PD_ENDPOINTS = [f"demo-pd-{index}.demo-pd-peer" for index in range(REPLICAS)]
+
+
+class TikvCluster:
+    """The StatefulSets of one namespace."""
+
+    def __init__(self, namespace: str):
+        self.namespace = namespace
+
+    @property
+    def stores(self) -> List[str]:
+        """Names of the TiKV pods."""
+        return [f"{TIKV}-{index}" for index in range(REPLICAS)]
+
+    @property
+    def members(self) -> List[str]:
+        """Names of the PD pods."""
+        return [f"{PD}-{index}" for index in range(REPLICAS)]
+
+    def prepare_volumes(self, store: Optional[bytes] = None) -> None:
+        """Makes the volumes; with `store` each TiKV volume holds that data directory."""
+        volumes.provide(self.namespace, [f"data-{pod}" for pod in self.stores + self.members])
+        for pod in self.stores if store else []:
+            volumes.fill(self.namespace, f"data-{pod}", store or b"")
+
+    def deploy(self) -> None:
+        """Applies the manifests."""
+        namespaces.apply(self.namespace, "pd.yaml")
+        namespaces.apply(self.namespace, "tikv.yaml")
+
+    def wait_ready(self, timeout: float = 180) -> None:
+        """Waits until all pods are ready."""
+        for name in (PD, TIKV):
+            until(f"all pods of {name} to be ready", lambda name=name: self._all_ready(name), timeout, self.pods)
+
+    def pods(self) -> str:
+        """How the pods stand, as kubectl shows it."""
+        return kube.try_kubectl("get", "pods", f"--namespace={self.namespace}", "--output=wide").stdout
+
+    def pod_ids(self) -> Dict[str, str]:
+        """Names and identities of the pods: a pod that was replaced has another one."""
+        return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in self._listing()}
+
+    def container_starts(self) -> Dict[str, str]:
+        """When each TiKV and PD container was started: changes with every restart, of pod or container."""
+        found = {}
+        for pod in self._listing():
+            for status in pod["status"].get("containerStatuses", []):
+                if status["name"] in ("tikv", "pd"):
+                    running = status.get("state", {}).get("running", {})
+                    found[pod["metadata"]["name"]] = running.get("startedAt", "")
+        return found
+
+    def _listing(self) -> List[Dict[str, Any]]:
+        return kube.listing("pods", self.namespace, f"app.kubernetes.io/name in ({TIKV},{PD})")
+
+    def _all_ready(self, name: str) -> bool:
+        workload = kube.get("statefulset", name, self.namespace)
+        return bool(workload) and workload["status"].get("readyReplicas", 0) == REPLICAS
+

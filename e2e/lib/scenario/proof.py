@@ -1,0 +1,58 @@
+"""What every case proves at its end."""
+
+from typing import Any, List
+
+from lib.scenario import certificates, measure, pd, volumes
+from lib.scenario.client import Client
+
+
+def certificates_served(context: Any) -> None:
+    """Every port serves the certificate of its Secret, signed by the CA that clients were given."""
+    for part in ("tikv", "pd"):
+        serial = certificates.secret_serial(context.namespace, part)
+        ports = list(certificates.PORTS[part])
+        answers = certificates.served(context.cluster, ports)
+        wrong = [answer for answer in answers if not answer.verified or answer.serial != serial]
+        context.check(
+            f"all {len(answers)} ports of {part} serve certificate {serial[:16]}…, and it verifies", not wrong, _brief(wrong)
+        )
+
+
+def strangers_refused(context: Any) -> None:
+    """A caller without a certificate gets nowhere."""
+    for pod, port in ((context.cluster.stores[0], 20160), (context.cluster.members[0], 2379)):
+        refused = certificates.refuses_strangers(context.cluster, pod, port)
+        context.check(f"{pod}:{port} refuses a caller without a certificate", refused)
+
+
+def data_encrypted(context: Any, method: str) -> None:
+    """By the agents' measurement and by looking for known text on the volumes."""
+    found = measure.problems(context.resource, context.cluster.stores, method)
+    context.check(f"every byte of every store is {method}", not found, "; ".join(found))
+    for store, known in sorted(measure.coverage(context.resource).items()):
+        context.check(
+            f"{store}: {known['files']} files, {measure.human(known['bytes'])}", known["bytes"] > 0,
+            "data keys " + ", ".join(use["keyId"] for use in known["byKey"]),
+        )
+    if method != "plaintext":
+        for store in context.cluster.stores:
+            count = volumes.marker_count(context.namespace, f"data-{store}")
+            context.check(f"no file on the volume of {store} contains {volumes.MARKER}", count == 0, f"{count} files")
+
+
+def nothing_left_behind(context: Any) -> None:
+    """PD is as it was."""
+    left: List[str] = pd.evict_schedulers(context.cluster)
+    context.check("no scheduler keeps leaders away from a store", not left, ", ".join(left))
+    evicting = context.resource.get()["status"].get("rollout", {}).get("evicting", [])
+    context.check("the status names no store in eviction", not evicting, str(evicting))
+
+
+def no_row_lost(context: Any, client: Client) -> None:
+    """All rows are there with the right values; how many requests failed meanwhile is told."""
+    verdict = client.verify()
+    context.check(f"{verdict.rows} rows read, none lost, none wrong", verdict.good, verdict.describe())
+
+
+def _brief(answers: List[certificates.Served]) -> str:
+    return "; ".join(f"{answer.pod}:{answer.port} {answer.error or answer.serial}" for answer in answers)

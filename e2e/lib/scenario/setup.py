@@ -1,0 +1,52 @@
+"""The usual beginnings of a case."""
+
+from typing import Any, Callable, Dict, Optional
+
+from lib.console import step
+from lib.scenario import resource
+from lib.scenario.client import Client
+from lib.scenario.kms import Kms
+
+Change = Callable[[Dict[str, Any]], None]
+# Long enough for three stores and three members on two busy processors.
+READY = 900
+
+
+def plaintext_cluster(context: Any, rows: int = 2000) -> Client:
+    """A running cluster that nobody secured, with rows in it, and a client that goes on reading and writing."""
+    with step("volumes"):
+        context.cluster.prepare_volumes()
+    with step("PD and TiKV deployed and ready"):
+        context.cluster.deploy()
+        context.cluster.wait_ready()
+    client = Client(context.namespace)
+    with step(f"{rows} rows written, client keeps reading and writing"):
+        client.start(rows)
+    return client
+
+
+def make_resource(context: Any, change: Optional[Change] = None) -> Kms:
+    """A KMS with a key, and the example resource applied with the case's changes."""
+    kms = Kms(context.namespace)
+    with step("KMS with a master key"):
+        key = kms.start()
+    content = resource.example(context.namespace, key)
+    if change:
+        change(content["spec"])
+    with step("TikvSecurity applied"):
+        context.resource.apply(content)
+    return kms
+
+
+def secured_cluster(context: Any, rows: int = 2000, change: Optional[Change] = None) -> Client:
+    """A cluster that was new when it was secured, with rows in it and a client at work."""
+    with step("volumes"):
+        context.cluster.prepare_volumes()
+    make_resource(context, change)
+    with step("PD and TiKV deployed, Ready=True"):
+        context.cluster.deploy()
+        context.resource.wait_condition("Ready", timeout=READY)
+    client = Client(context.namespace)
+    with step(f"{rows} rows written, client keeps reading and writing"):
+        client.start(rows)
+    return client

@@ -1,0 +1,118 @@
+"""The volumes of the stores: filled before TiKV ever ran, and looked at afterwards, both through a pod."""
+
+import io
+import json
+import subprocess
+import tarfile
+from pathlib import Path
+from typing import Any, Dict, List
+
+from lib import kube
+from lib.cluster import storage
+from lib.images.catalogue import image_name
+from lib.wait import until
+
+# TiKV's own user in the manifests.
+OWNER = 1000
+MARKER = "PLAINTEXT-MARKER"
+# busybox' grep ends a line at a zero byte, so everything that is not text becomes an end of line first.
+COUNT_FILES = """
+find /volume -type f | while read -r file; do
+    tr -c ' -~' '\\n' < "$file" | grep -q -F -e "$1" && echo "$file"
+done | wc -l
+"""
+
+
+def provide(namespace: str, claims: List[str]) -> None:
+    """Makes volumes for the claims of the StatefulSets."""
+    storage.provide(namespace, claims)
+
+
+def fill(namespace: str, claim: str, archive: bytes) -> None:
+    """Makes the claim and unpacks a tar archive onto its volume."""
+    kube.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "PersistentVolumeClaim",
+            "metadata": {"name": claim, "namespace": namespace},
+            "spec": {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "2Gi"}}},
+        }
+    )
+    pod = _start(namespace, claim, "fill")
+    kube.kubectl("exec", "--stdin", f"--namespace={namespace}", pod, "--", "tar", "-x", "-o", "-C", "/volume", stdin=archive)
+    _stop(namespace, pod)
+
+
+def marker_count(namespace: str, claim: str, marker: str = MARKER) -> int:
+    """In how many files of the volume the marker is found, whatever their kind."""
+    pod = _start(namespace, claim, "look")
+    answer = kube.kubectl("exec", f"--namespace={namespace}", pod, "--", "sh", "-c", COUNT_FILES, "sh", marker)
+    _stop(namespace, pod)
+    return int(answer.strip())
+
+
+def fixture(store: Path) -> bytes:
+    """A data directory of the test stores as a tar archive that an ordinary user can unpack."""
+    packed = subprocess.run(["zstd", "-dc", str(store / "data.tar.zst")], check=True, capture_output=True).stdout
+    out = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(packed)) as source, tarfile.open(fileobj=out, mode="w") as target:
+        for entry in source:
+            # The volume's own directory belongs to root.
+            if entry.name in (".", "./"):
+                continue
+            entry.uid = entry.gid = OWNER
+            entry.uname = entry.gname = ""
+            target.addfile(entry, source.extractfile(entry) if entry.isfile() else None)
+    return out.getvalue()
+
+
+def fixture_manifest(store: Path) -> Dict[str, Any]:
+    """What is known of a test store."""
+    return dict(json.loads((store / "manifest.json").read_text(encoding="utf-8")))
+
+
+def _start(namespace: str, claim: str, verb: str) -> str:
+    name = f"{verb}-{claim}"
+    kube.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {
+                "restartPolicy": "Never",
+                "terminationGracePeriodSeconds": 0,
+                "enableServiceLinks": False,
+                "automountServiceAccountToken": False,
+                "securityContext": {
+                    "runAsNonRoot": True,
+                    "runAsUser": OWNER,
+                    "runAsGroup": OWNER,
+                    "fsGroup": OWNER,
+                    "fsGroupChangePolicy": "OnRootMismatch",
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                },
+                "containers": [
+                    {
+                        "name": "shell",
+                        "image": image_name("tools"),
+                        "imagePullPolicy": "IfNotPresent",
+                        "command": ["sh", "-c", "sleep 600"],
+                        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+                        "volumeMounts": [{"name": "volume", "mountPath": "/volume"}],
+                    }
+                ],
+                "volumes": [{"name": "volume", "persistentVolumeClaim": {"claimName": claim}}],
+            },
+        }
+    )
+    until(f"pod {name}", lambda: _running(namespace, name), 60, lambda: "")
+    return name
+
+
+def _running(namespace: str, name: str) -> bool:
+    pod = kube.get("pod", name, namespace)
+    return bool(pod) and pod["status"].get("phase") == "Running"
+
+
+def _stop(namespace: str, pod: str) -> None:
+    kube.kubectl("delete", "pod", pod, f"--namespace={namespace}", "--grace-period=0", "--force", "--wait=true")
