@@ -1,0 +1,154 @@
+//! What a plan asks for: one effect each, in order, each harmless when done twice.
+
+use jiff::SignedDuration;
+use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
+
+use crate::api::v1alpha1::{TikvSecurityStatus, TikvVolume};
+use crate::tls::leaf::LeafSpec;
+
+/// The decision of one reconcile.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The status must be stored before the first action: it names what could not be found again after a crash.
+    pub persist_first: bool,
+    /// Effects in order. The first that fails ends the reconcile.
+    pub actions: Vec<Action>,
+    /// Status to store; the same as before means no write.
+    pub status: TikvSecurityStatus,
+    /// Volume objects to apply (specification and status); those of the same label that are not here are to be deleted.
+    pub volumes: Vec<TikvVolume>,
+    /// What a person following along should read.
+    pub events: Vec<Note>,
+    /// When to look again if nothing happens before.
+    pub requeue: SignedDuration,
+}
+
+/// One effect.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// The finalizer goes onto the resource.
+    AddFinalizer,
+    /// A CA is made and stored as a Secret of type `kubernetes.io/tls`. Created, never overwritten.
+    IssueCa {
+        /// Name, labels and owner of the Secret.
+        metadata: Box<ObjectMeta>,
+        /// Common name of the CA.
+        common_name: String,
+        /// Validity.
+        duration: SignedDuration,
+    },
+    /// A leaf is signed by the CA in Secret `authority` and stored with `ca.crt` in one write.
+    IssueLeaf {
+        /// Name, labels, annotations and owner of the Secret.
+        metadata: Box<ObjectMeta>,
+        /// Secret of the CA.
+        authority: String,
+        /// What the leaf must say.
+        spec: LeafSpec,
+    },
+    /// Server-side apply of a ConfigMap of ours. Refused when the one of this name is not ours.
+    ApplyConfigMap(Box<ConfigMap>),
+    /// A JSON merge patch (RFC 7386) with `metadata.resourceVersion` in it, so that it fits what was looked at or fails.
+    /// One atomic write: server-side apply can not replace a probe's handler that somebody else owns.
+    PatchStatefulSet {
+        /// Name of the StatefulSet.
+        name: String,
+        /// The patch.
+        patch: Value,
+    },
+    /// A PD member's peer URLs in etcd (facts, TLS §1.5).
+    UpdatePdPeerUrls {
+        /// Name of the member.
+        name: String,
+        /// Its etcd identifier.
+        member_id: u64,
+        /// The new URLs.
+        urls: Vec<String>,
+    },
+    /// PD's leadership goes to the named member.
+    TransferPdLeader {
+        /// Name of the member.
+        to: String,
+    },
+    /// `max-store-down-time`, in PD's notation.
+    SetMaxStoreDownTime(String),
+    /// Leaders leave the store.
+    EvictLeaders {
+        /// The store.
+        store: u64,
+    },
+    /// Leaders may come back.
+    StopEvicting {
+        /// The store.
+        store: u64,
+    },
+    /// A pod is deleted, if it is still the one with this UID.
+    DeletePod {
+        /// Its name.
+        name: String,
+        /// Its UID.
+        uid: String,
+        /// Why.
+        reason: String,
+    },
+    /// A derived ConfigMap that nothing mounts any more is deleted, if it is still the one with this UID.
+    DeleteConfigMap {
+        /// Its name.
+        name: String,
+        /// Its UID.
+        uid: String,
+    },
+    /// The resource's owner reference is taken off an object that must outlive it.
+    ReleaseOwnership {
+        /// Its kind.
+        kind: OwnedKind,
+        /// Its name.
+        name: String,
+    },
+    /// The finalizer goes; the resource is gone then.
+    RemoveFinalizer,
+}
+
+/// Kinds of objects that outlive the resource.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OwnedKind {
+    /// Secret.
+    Secret,
+    /// ConfigMap.
+    ConfigMap,
+}
+
+/// An event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// True for a warning.
+    pub warning: bool,
+    /// Stable word, `CamelCase`.
+    pub reason: String,
+    /// What was done or is the matter.
+    pub message: String,
+}
+
+impl Action {
+    /// Name for logs, metrics and errors.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::AddFinalizer => "AddFinalizer",
+            Self::IssueCa { .. } => "IssueCa",
+            Self::IssueLeaf { .. } => "IssueLeaf",
+            Self::ApplyConfigMap(_) => "ApplyConfigMap",
+            Self::PatchStatefulSet { .. } => "PatchStatefulSet",
+            Self::UpdatePdPeerUrls { .. } => "UpdatePdPeerUrls",
+            Self::TransferPdLeader { .. } => "TransferPdLeader",
+            Self::SetMaxStoreDownTime(_) => "SetMaxStoreDownTime",
+            Self::EvictLeaders { .. } => "EvictLeaders",
+            Self::StopEvicting { .. } => "StopEvicting",
+            Self::DeletePod { .. } => "DeletePod",
+            Self::DeleteConfigMap { .. } => "DeleteConfigMap",
+            Self::ReleaseOwnership { .. } => "ReleaseOwnership",
+            Self::RemoveFinalizer => "RemoveFinalizer",
+        }
+    }
+}

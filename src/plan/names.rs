@@ -1,0 +1,76 @@
+//! Names of everything made for a `TikvSecurity`; see the table in ARCHITECTURE.md.
+
+/// A part of the cluster that has a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// TiKV.
+    Tikv,
+    /// Placement Driver.
+    Pd,
+    /// The agents.
+    Agent,
+    /// The operator, and whoever else is a client.
+    Client,
+}
+
+impl Part {
+    /// All parts.
+    pub const ALL: [Self; 4] = [Self::Tikv, Self::Pd, Self::Agent, Self::Client];
+
+    /// The word in names.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tikv => "tikv",
+            Self::Pd => "pd",
+            Self::Agent => "agent",
+            Self::Client => "client",
+        }
+    }
+
+    /// Name of its Secret.
+    pub fn secret(self, resource: &str) -> String {
+        format!("{resource}-{}-tls", self.name())
+    }
+
+    /// Common name of its certificate.
+    pub fn common_name(self, resource: &str, namespace: &str) -> String {
+        format!("{}.{resource}.{namespace}.tikv-security", self.name())
+    }
+}
+
+/// Name of the CA's Secret.
+pub fn authority_secret(resource: &str) -> String {
+    format!("{resource}-ca")
+}
+
+/// Name of the agents' ConfigMap.
+pub fn agent_config(resource: &str) -> String {
+    format!("{resource}-agent")
+}
+
+/// Name of the agent's container.
+pub const AGENT_CONTAINER: &str = "tikv-security-agent";
+/// Directory of the agent's Secret in the agent's container.
+pub const AGENT_TLS: &str = "/var/lib/tikv-security/tls";
+/// Directory of the desired state in the agent's container.
+pub const AGENT_CONFIG: &str = "/etc/tikv-security";
+/// The agent's run directory.
+pub const AGENT_RUN: &str = "/run/tikv-security";
+/// Directory of the TiKV leaf.
+pub const TIKV_TLS: &str = "/var/lib/tikv-tls";
+/// Directory of the PD leaf.
+pub const PD_TLS: &str = "/var/lib/pd-tls";
+/// Directory of the file master key, where TiKV and the agent see it.
+pub const MASTER_KEY: &str = "/var/lib/tikv-security/master-key";
+/// File of the master key in that directory.
+pub const MASTER_KEY_FILE: &str = "key";
+/// Volumes that are added to the pod template.
+pub const VOLUME_TLS: &str = "tikv-security-tls";
+/// Volume of the agent's leaf.
+pub const VOLUME_AGENT_TLS: &str = "tikv-security-agent-tls";
+/// Volume of the desired state.
+pub const VOLUME_AGENT_CONFIG: &str = "tikv-security-desired";
+/// Volume of the agent's run directory.
+pub const VOLUME_RUN: &str = "tikv-security-run";
+/// Volume of the file master key.
+pub const VOLUME_MASTER_KEY: &str = "tikv-security-master-key";

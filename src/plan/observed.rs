@@ -1,0 +1,189 @@
+//! Everything a plan may look at, as plain data. No key, no password and no client is in it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use crate::api::report::AgentReport;
+use crate::api::v1alpha1::{TikvSecurity, TikvVolume};
+use crate::tikv::pd::types::{Member, Store};
+use crate::tls::parse::CertificateInfo;
+
+/// One look at the world of one `TikvSecurity`.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The resource.
+    pub resource: TikvSecurity,
+    /// Other `TikvSecurity` objects of the namespace.
+    pub others: Vec<TikvSecurity>,
+    /// TiKV.
+    pub tikv: WorkloadFacts,
+    /// PD.
+    pub pd: WorkloadFacts,
+    /// Secrets by name: those with our names, whoever made them.
+    pub secrets: BTreeMap<String, SecretFacts>,
+    /// The agents' ConfigMap, whoever made it.
+    pub agent_config: Option<ConfigMap>,
+    /// Volume objects of ours by name.
+    pub volumes: BTreeMap<String, TikvVolume>,
+    /// What PD says.
+    pub pd_state: PdState,
+    /// What each TiKV pod's agent says, by pod; `Err` tells why it could not be asked. Pods without an address are absent.
+    pub agents: BTreeMap<String, Result<AgentReport, String>>,
+    /// What ports really serve.
+    pub served: Vec<Served>,
+    /// Whether the master key can be used.
+    pub master_key: MasterKeyProof,
+    /// Image that the agents run: the operator's own.
+    pub agent_image: String,
+}
+
+/// A workload and what belongs to it.
+#[derive(Clone, Debug, Default)]
+pub struct WorkloadFacts {
+    /// The StatefulSet.
+    pub stateful_set: Option<StatefulSet>,
+    /// ConfigMaps by name: every one that the template or a pod mounts, the one that the spec names, the ones that
+    /// the annotation `ANNOTATION_SOURCE` of any of these names, and derived ones of ours (`LABEL_NAME`) whose source is among these.
+    pub config_maps: BTreeMap<String, ConfigMap>,
+    /// Its pods (controlled by the StatefulSet).
+    pub pods: Vec<Pod>,
+    /// PersistentVolumeClaims of its claim templates: data may be in them even when there is no pod.
+    pub claims: usize,
+}
+
+/// A Secret, without what is secret in it.
+#[derive(Clone, Debug)]
+pub struct SecretFacts {
+    /// Its metadata.
+    pub metadata: ObjectMeta,
+    /// What it holds.
+    pub content: SecretContent,
+}
+
+/// What a Secret holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SecretContent {
+    /// Our CA: certificate and key belong together.
+    Authority(CertificateInfo),
+    /// A leaf set that passed `TlsSet::check`.
+    Leaf {
+        /// The leaf.
+        certificate: CertificateInfo,
+        /// The certificates of its `ca.crt`.
+        trusts: Vec<CertificateInfo>,
+    },
+    /// Something else; what is wrong with it, in words that give nothing away.
+    Unusable(String),
+}
+
+/// What PD says.
+#[derive(Clone, Debug)]
+pub enum PdState {
+    /// There was no pod to ask.
+    NotAsked,
+    /// Asked, no answer.
+    Unreachable(String),
+    /// Answered.
+    Reachable(Box<PdFacts>),
+}
+
+/// PD's view of the cluster.
+#[derive(Clone, Debug, Default)]
+pub struct PdFacts {
+    /// Members with their URLs as etcd stores them.
+    pub members: Vec<Member>,
+    /// Names of the healthy members.
+    pub healthy: BTreeSet<String>,
+    /// Name of PD's leader.
+    pub leader: Option<String>,
+    /// False until the first TiKV bootstrapped the cluster.
+    pub initialized: bool,
+    /// Stores but tombstones.
+    pub stores: Vec<Store>,
+    /// Stores whose leaders are being evicted, by whomever.
+    pub evicting: BTreeSet<u64>,
+    /// Regions with a replica that is gone.
+    pub down_peers: u64,
+    /// Regions with a replica that lags.
+    pub pending_peers: u64,
+    /// `max-store-down-time` in PD's notation.
+    pub max_store_down_time: Option<String>,
+}
+
+/// What one port served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// The pod.
+    pub pod: String,
+    /// The port.
+    pub port: u16,
+    /// The certificate, or why none was seen.
+    pub result: Result<ServedLeaf, String>,
+}
+
+/// A certificate that a port served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServedLeaf {
+    /// Serial number as in `CertificateInfo`.
+    pub serial: String,
+    /// Last moment of validity.
+    pub not_after: Timestamp,
+    /// True when our CA signed it and the name fits.
+    pub trusted: bool,
+}
+
+/// Whether the master key can be used: described, and a key wrapped and unwrapped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MasterKeyProof {
+    /// There is none to prove.
+    NotAsked,
+    /// Proven.
+    Usable,
+    /// Not usable.
+    Refused {
+        /// In which way; never merged.
+        class: MasterKeyClass,
+        /// What happened, without secrets.
+        message: String,
+        /// What to do next.
+        remedy: String,
+    },
+}
+
+/// In which way a master key can not be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MasterKeyClass {
+    /// No answer; may pass by itself.
+    Unavailable,
+    /// Permission is missing.
+    Denied,
+    /// Not the key, or not one that can wrap.
+    WrongKey,
+    /// The configuration or the key material is malformed or missing.
+    Malformed,
+}
+
+impl Observed {
+    /// Name of the `TikvSecurity`.
+    pub fn name(&self) -> &str {
+        self.resource.metadata.name.as_deref().unwrap_or_default()
+    }
+
+    /// Namespace of everything.
+    pub fn namespace(&self) -> &str {
+        let namespace = self.resource.metadata.namespace.as_deref();
+        namespace.unwrap_or_default()
+    }
+
+    /// PD's facts, when it answered.
+    pub fn pd_facts(&self) -> Option<&PdFacts> {
+        match &self.pd_state {
+            PdState::Reachable(facts) => Some(facts),
+            PdState::NotAsked | PdState::Unreachable(_) => None,
+        }
+    }
+}
