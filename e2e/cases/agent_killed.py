@@ -2,13 +2,14 @@
 
 from lib import kube
 from lib.console import step
+from lib.context import Context
 from lib.scenario import agent, proof, setup
 from lib.wait import until
 
 TRIES = ("aes128-ctr", "aes192-ctr", "aes256-ctr", "sm4-ctr")
 
 
-def run(context) -> None:
+def run(context: Context) -> None:
     # More rows than elsewhere, so that the work on a volume lasts.
     client = setup.secured_cluster(context, rows=20000)
     method, store = _cut_work(context)
@@ -16,7 +17,9 @@ def run(context) -> None:
     with step(f"agent of {store} starts again and finishes"):
         until(
             f"the agent of {store} to be ready again",
-            lambda: not agent.journal_open(context.namespace, store) and agent.status(context.namespace, store).get("ready"),
+            lambda: (
+                not agent.journal_open(context.namespace, store) and agent.status(context.namespace, store).get("ready")
+            ),
             120,
             lambda: agent.describe(context.namespace, store),
         )
@@ -29,7 +32,7 @@ def run(context) -> None:
     proof.no_row_lost(context, client)
 
 
-def _cut_work(context):
+def _cut_work(context: Context) -> tuple[str, str]:
     """Changes the method until the work on a volume was really cut in two; answers the method and the store."""
     store = context.cluster.stores[-1]
     for method in TRIES:
@@ -46,7 +49,7 @@ def _cut_work(context):
     raise AssertionError("unreachable")
 
 
-def _force_delete(context, store) -> bool:
+def _force_delete(context: Context, store: str) -> bool:
     """On a cluster elsewhere: the whole pod, without grace, while its volume is in work."""
 
     def working() -> bool:
@@ -57,12 +60,12 @@ def _force_delete(context, store) -> bool:
     return True
 
 
-def _restarted(context, store, before) -> bool:
+def _restarted(context: Context, store: str, before: int) -> bool:
     entry = agent.status(context.namespace, store)
     return not agent.can_watch() or entry.get("restartCount", 0) >= max(1, before)
 
 
-def _tikv_started_later(context, store) -> bool:
+def _tikv_started_later(context: Context, store: str) -> bool:
     started = agent.status(context.namespace, store).get("state", {}).get("running", {}).get("startedAt", "")
     tikv = until(f"TiKV of {store} to start", lambda: context.cluster.container_starts().get(store), 120)
-    return started <= tikv
+    return bool(started) and started <= tikv

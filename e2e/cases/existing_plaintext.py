@@ -1,16 +1,19 @@
 """A plaintext cluster with data gets TLS and has its old data encrypted, while a client works on."""
 
+from typing import Any
+
 from lib import kube
 from lib.console import step
+from lib.context import Context
 from lib.scenario import proof, setup, volumes
 
 
-def run(context) -> None:
+def run(context: Context) -> None:
     client = setup.plaintext_cluster(context)
     for store in context.cluster.stores:
         count = volumes.marker_count(context.namespace, f"data-{store}")
         context.check(f"before: known text is found on the volume of {store}", count > 0, f"{count} files")
-    written = kube.get("configmap", "demo-tikv", context.namespace)
+    written = _data(context)
 
     setup.make_resource(context, _forbid_downtime)
     with step("Blocked=True, because TLS needs downtime that is not allowed"):
@@ -26,10 +29,13 @@ def run(context) -> None:
     proof.strangers_refused(context)
     proof.data_encrypted(context, "aes256-ctr")
     proof.nothing_left_behind(context)
-    now = kube.get("configmap", "demo-tikv", context.namespace)
-    context.check("the ConfigMap that the user wrote is as it was", now["data"] == written["data"])
+    context.check("the ConfigMap that the user wrote is as it was", _data(context) == written)
     proof.no_row_lost(context, client)
 
 
-def _forbid_downtime(spec) -> None:
+def _data(context: Context) -> object:
+    return (kube.get("configmap", "demo-tikv", context.namespace) or {}).get("data")
+
+
+def _forbid_downtime(spec: dict[str, Any]) -> None:
     spec["rollout"]["allowDowntime"] = False

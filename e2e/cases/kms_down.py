@@ -2,11 +2,12 @@
 
 from lib import kube
 from lib.console import step
+from lib.context import Context
 from lib.scenario import proof, resource, setup
 from lib.scenario.kms import Kms
 
 
-def run(context) -> None:
+def run(context: Context) -> None:
     client = setup.plaintext_cluster(context)
     pods = context.cluster.pod_ids()
     templates = _generations(context)
@@ -18,7 +19,9 @@ def run(context) -> None:
     with step("MasterKeyReachable=False and Blocked=True"):
         missing = context.resource.wait_condition("MasterKeyReachable", "False", timeout=120)
         blocked = context.resource.wait_condition("Blocked", "True", timeout=120)
-    context.check("the message names the endpoint", "demo-kms" in missing["message"] + blocked["message"], missing["message"])
+    context.check(
+        "the message names the endpoint", "demo-kms" in missing["message"] + blocked["message"], missing["message"]
+    )
     context.check("no pod was restarted", context.cluster.pod_ids() == pods)
     context.check("no template was changed", _generations(context) == templates)
 
@@ -45,6 +48,6 @@ def run(context) -> None:
     proof.no_row_lost(context, client)
 
 
-def _generations(context):
+def _generations(context: Context) -> dict[str, int]:
     found = kube.listing("statefulset", context.namespace)
     return {entry["metadata"]["name"]: entry["metadata"]["generation"] for entry in found}

@@ -1,10 +1,11 @@
 """Changing the method rewrites every file under a new data key, one store at a time."""
 
 from lib.console import step
+from lib.context import Context
 from lib.scenario import measure, proof, setup
 
 
-def run(context) -> None:
+def run(context: Context) -> None:
     client = setup.secured_cluster(context)
     before = {store: set(measure.key_ids(context.resource, store)) for store in context.cluster.stores}
     context.resource.patch({"encryption": {"method": "sm4-ctr"}})

@@ -1,21 +1,29 @@
 """The operator is killed again and again in the middle of a rollout, and the next one finishes the work."""
 
+from typing import Optional
+
 from lib.console import say, step
+from lib.context import Context
 from lib.scenario import operator, proof, setup
 from lib.wait import until
 
 # Steps of a rollout in which the operator holds something in its hands.
 DELICATE = ("Evicting", "Restarting", "Reencrypting", "CatchingUp", "SwitchingToTls")
 KILLS = 5
+# Pod and step.
+Moment = tuple[str, str]
+DONE: Moment = ("", "Ready")
 
 
-def run(context) -> None:
+def run(context: Context) -> None:
     client = setup.plaintext_cluster(context)
     setup.make_resource(context)
-    killed = []
+    killed: list[Moment] = []
     with step(f"operator killed {KILLS} times, each time in another moment"):
         while len(killed) < KILLS:
-            moment = until("the next delicate moment", lambda: _moment(context, killed), setup.READY, context.resource.summary)
+            moment = until(
+                "the next delicate moment", lambda: _moment(context, killed), setup.READY, context.resource.summary
+            )
             if moment == DONE:
                 break
             operator.kill()
@@ -31,10 +39,7 @@ def run(context) -> None:
     proof.no_row_lost(context, client)
 
 
-DONE = ("", "Ready")
-
-
-def _moment(context, killed):
+def _moment(context: Context, killed: list[Moment]) -> Optional[Moment]:
     status = context.resource.get().get("status", {})
     rollout = status.get("rollout", {})
     moment = (rollout.get("pod", ""), rollout.get("phase", ""))

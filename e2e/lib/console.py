@@ -3,9 +3,10 @@
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional
+from typing import Optional
 
 TAIL = 15
 
@@ -39,11 +40,11 @@ def step(title: str) -> Iterator[None]:
 
 
 def run_logged(
-    command: List[str],
+    command: list[str],
     log: Path,
     what: str,
     cwd: Optional[Path] = None,
-    env: Optional[Dict[str, str]] = None,
+    env: Optional[dict[str, str]] = None,
 ) -> None:
     """Runs a command with its output in `log`; a failure names `what`, the log, and shows its end."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +66,7 @@ def report(failure: Failure) -> None:
     sys.stderr.flush()
 
 
-def tail(log: Path, lines: int = TAIL) -> List[str]:
+def tail(log: Path, lines: int = TAIL) -> list[str]:
     """The last lines of a log."""
     return log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
 

@@ -61,7 +61,9 @@ def _secure(started: float) -> None:
     say("\nBefore")
     _marker(cluster)
 
-    say(f"\nTikvSecurity {resource.NAME} applied ({namespace.MANIFESTS.relative_to(settings.REPOSITORY)}/tikvsecurity.yaml)")
+    say(
+        f"\nTikvSecurity {resource.NAME} applied ({namespace.MANIFESTS.relative_to(settings.REPOSITORY)}/tikvsecurity.yaml)"
+    )
     watched.apply(resource.example(NAMESPACE, key))
     view.watch(watched, cluster.stores, client, TIMEOUT)
 
@@ -75,7 +77,9 @@ def _secure(started: float) -> None:
     say(kube.kubectl("get", "tikvsecurities,tikvvolumes", f"--namespace={NAMESPACE}"))
     if not verdict.good:
         raise Failure("rows were lost or wrong")
-    say(f"Ready=True after {time.monotonic() - started:.0f} s in all. Look around: export KUBECONFIG={kube.kubeconfig()}")
+    say(
+        f"Ready=True after {time.monotonic() - started:.0f} s in all. Look around: export KUBECONFIG={kube.kubeconfig()}"
+    )
     say("Take it away: e2e/demo --down")
 
 
@@ -97,12 +101,16 @@ def _show_certificates(cluster: TikvCluster) -> None:
     say("  certificates served, asked with openssl:")
     for answer in certificates.served(cluster):
         verdict = "verified" if answer.verified else f"NOT VERIFIED {answer.error}"
-        say(f"    {answer.pod}:{answer.port:<6} serial {answer.serial[:20]:<20}  issuer {answer.issuer}  until {answer.until}  {verdict}")
+        say(
+            f"    {answer.pod}:{answer.port:<6} serial {answer.serial[:20]:<20}  issuer {answer.issuer}  until {answer.until}  {verdict}"
+        )
 
 
 def _show_keys(watched: TikvSecurity) -> None:
     say("  bytes by data key, measured by the agents:")
     for store, known in sorted(measure.coverage(watched).items()):
         for use in known.get("byKey", []):
-            say(f"    {store}: {measure.human(use['bytes']):>10} in {use['files']} files under key {use['keyId']} ({use['method']})")
+            say(
+                f"    {store}: {measure.human(use['bytes']):>10} in {use['files']} files under key {use['keyId']} ({use['method']})"
+            )
         say(f"    {store}: {measure.human(known.get('plaintextBytes', 0)):>10} in plaintext")

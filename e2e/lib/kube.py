@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Any, Dict, List, Optional, Union
+from typing import Any, Optional, Union
 
 from lib import settings
 from lib.cluster.components import program
@@ -26,17 +26,24 @@ def kubectl_path() -> str:
     return found
 
 
-def environment() -> Dict[str, str]:
+def environment() -> dict[str, str]:
     """Environment for programs that find the cluster by KUBECONFIG."""
     return {**os.environ, "KUBECONFIG": str(kubeconfig())}
 
 
-def try_kubectl(*arguments: str, stdin: Union[str, bytes, None] = None, timeout: float = 120) -> "subprocess.CompletedProcess[str]":
+def try_kubectl(
+    *arguments: str, stdin: Union[str, bytes, None] = None, timeout: float = 120
+) -> "subprocess.CompletedProcess[str]":
     """Runs kubectl; the caller looks at the exit code."""
     data = stdin.encode() if isinstance(stdin, str) else stdin
     try:
         done = subprocess.run(
-            [kubectl_path(), *arguments], check=False, capture_output=True, input=data, env=environment(), timeout=timeout
+            [kubectl_path(), *arguments],
+            check=False,
+            capture_output=True,
+            input=data,
+            env=environment(),
+            timeout=timeout,
         )
     except subprocess.TimeoutExpired:
         return subprocess.CompletedProcess(list(arguments), 124, "", f"no answer within {timeout:.0f} s")
@@ -53,7 +60,7 @@ def kubectl(*arguments: str, stdin: Union[str, bytes, None] = None, timeout: flo
     return done.stdout
 
 
-def get(kind: str, name: str, namespace: Optional[str] = None) -> Optional[Dict[str, Any]]:
+def get(kind: str, name: str, namespace: Optional[str] = None) -> Optional[dict[str, Any]]:
     """One object, or nothing when it does not exist."""
     done = try_kubectl("get", kind, name, *_in(namespace), "--ignore-not-found", "--output=json")
     if done.returncode != 0:
@@ -61,16 +68,16 @@ def get(kind: str, name: str, namespace: Optional[str] = None) -> Optional[Dict[
     return json.loads(done.stdout) if done.stdout.strip() else None
 
 
-def listing(kind: str, namespace: Optional[str] = None, selector: str = "") -> List[Dict[str, Any]]:
+def listing(kind: str, namespace: Optional[str] = None, selector: str = "") -> list[dict[str, Any]]:
     """All objects of a kind."""
     extra = [f"--selector={selector}"] if selector else []
     return list(json.loads(kubectl("get", kind, *_in(namespace), *extra, "--output=json"))["items"])
 
 
-def apply(*objects: Dict[str, Any]) -> None:
+def apply(*objects: dict[str, Any]) -> None:
     """Applies objects as a person's `kubectl apply` does."""
     kubectl("apply", "--filename=-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
 
 
-def _in(namespace: Optional[str]) -> List[str]:
+def _in(namespace: Optional[str]) -> list[str]:
     return [f"--namespace={namespace}"] if namespace else []

@@ -5,7 +5,7 @@ import signal
 import subprocess
 import time
 from pathlib import Path
-from typing import Callable, Dict, List, Optional, Set
+from typing import Callable, Optional
 
 from lib import settings
 from lib.console import Failure
@@ -13,7 +13,7 @@ from lib.console import Failure
 PIDS = settings.RUN / "pids"
 
 
-def start(name: str, command: List[str], env: Optional[Dict[str, str]] = None) -> None:
+def start(name: str, command: list[str], env: Optional[dict[str, str]] = None) -> None:
     """Starts a daemon; its output goes to the log of that name, its id into a file at once."""
     settings.LOGS.mkdir(parents=True, exist_ok=True)
     PIDS.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def stop(name: str, timeout: float = 10) -> None:
     _pid_file(name).unlink(missing_ok=True)
 
 
-def terminate(pids: Set[int], timeout: float = 10) -> None:
+def terminate(pids: set[int], timeout: float = 10) -> None:
     """Asks processes to end, and ends those that do not."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         _signal(pids, number)
@@ -80,7 +80,7 @@ def alive(pid: int) -> bool:
     return stat.rpartition(")")[2].split()[0] not in "ZX"
 
 
-def ours() -> Set[int]:
+def ours() -> set[int]:
     """Processes started for this cluster, found by the directories that their command lines name.
 
     Catches what a killed `up` started but had no time to write down, and containerd's shims.
@@ -104,7 +104,7 @@ def _names_us(argument: str) -> bool:
     return str(settings.RUN) in argument or str(settings.DATA) in argument
 
 
-def _arguments(pid: int) -> List[str]:
+def _arguments(pid: int) -> list[str]:
     try:
         raw = Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
@@ -135,7 +135,7 @@ def _reap(pid: int) -> None:
         pass
 
 
-def _signal(pids: Set[int], number: int) -> None:
+def _signal(pids: set[int], number: int) -> None:
     for pid in pids:
         try:
             os.kill(pid, number)

@@ -5,18 +5,17 @@ import os
 import pkgutil
 import time
 import traceback
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, List
+from typing import Callable
 
 import cases
 from lib import settings
 from lib.cluster import lifecycle
 from lib.console import Failure, report, say, step
+from lib.context import Context
 from lib.images import loading
 from lib.scenario import diagnosis, namespace, operator
-from lib.scenario.cluster import TikvCluster
-from lib.scenario.resource import TikvSecurity
 
 IMAGES = ["tools", "tikv-security", "tikv", "pd", "client", "moto"]
 
@@ -26,31 +25,11 @@ class Case:
     """One case: a module of `cases` with a function `run`."""
 
     name: str
-    run: "Callable[[Context], None]"
+    run: Callable[[Context], None]
     about: str
 
 
-@dataclass
-class Context:
-    """What a case works with."""
-
-    name: str
-    namespace: str
-    cluster: TikvCluster = field(init=False)
-    resource: TikvSecurity = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.cluster = TikvCluster(self.namespace)
-        self.resource = TikvSecurity(self.namespace)
-
-    def check(self, what: str, truth: bool, detail: str = "") -> None:
-        """States what must be so; a case ends at the first statement that is not."""
-        if not truth:
-            raise Failure(f"not so: {what}" + (f" ({detail})" if detail else ""))
-        say(f"          so: {what}" + (f" ({detail})" if detail else ""))
-
-
-def find() -> Dict[str, Case]:
+def find() -> dict[str, Case]:
     """All cases by name, in alphabetical order."""
     found = {}
     for module in pkgutil.iter_modules(cases.__path__):
@@ -61,7 +40,7 @@ def find() -> Dict[str, Case]:
     return found
 
 
-def run(chosen: List[Case], output: Path, keep: bool) -> int:
+def run(chosen: list[Case], output: Path, keep: bool) -> int:
     """Runs cases one after the other; answers the exit code."""
     lifecycle.up()
     prepare()
@@ -122,4 +101,3 @@ def default_output() -> Path:
     """Where details of failures go."""
     named = os.environ.get("E2E_OUTPUT")
     return Path(named) if named else settings.CACHE / "failures" / time.strftime("%Y%m%d-%H%M%S")
-

@@ -16,9 +16,7 @@ MOTO = "5.2.2"
 # The node has a fixed name so that `down` finds everything that an interrupted `up` left behind.
 NODE = "tikv-security-e2e"
 
-CACHE = Path(
-    os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-) / "tikv-security" / "e2e"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tikv-security" / "e2e"
 BIN = CACHE / "bin"
 
 # Sockets need short paths and go away at a reboot; data survives nothing, but may be large.

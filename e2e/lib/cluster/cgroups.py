@@ -2,8 +2,8 @@
 
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Iterator, List, Set
 
 from lib import process
 
@@ -42,9 +42,9 @@ def remove() -> None:
             _rmdir(Path(directory))
 
 
-def members() -> Set[int]:
+def members() -> set[int]:
     """Processes in the cgroup."""
-    found: Set[int] = set()
+    found: set[int] = set()
     for root in _roots():
         for directory, _, _ in os.walk(root):
             try:
@@ -56,7 +56,7 @@ def members() -> Set[int]:
 
 
 def _roots() -> Iterator[Path]:
-    candidates: List[Path] = [ROOT] if _unified() else _hierarchies() + [ROOT / "unified"]
+    candidates: list[Path] = [ROOT] if _unified() else _hierarchies() + [ROOT / "unified"]
     return (candidate / NAME for candidate in candidates if (candidate / NAME).is_dir())
 
 
@@ -64,7 +64,7 @@ def _unified() -> bool:
     return (ROOT / "cgroup.controllers").is_file()
 
 
-def _hierarchies() -> List[Path]:
+def _hierarchies() -> list[Path]:
     return [path for path in sorted(ROOT.iterdir()) if (path / "tasks").is_file() and not path.is_symlink()]
 
 

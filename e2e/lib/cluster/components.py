@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, Dict, List, Tuple
+from typing import Callable
 
 from lib import settings
 from lib.console import Failure, run_logged
@@ -31,7 +31,7 @@ class Component:
     version: str
     package: str
     module: Callable[[Path], None]
-    flags: Tuple[str, ...] = ()
+    flags: tuple[str, ...] = ()
 
     @property
     def path(self) -> Path:
@@ -46,7 +46,7 @@ def program(name: str) -> Path:
     return COMPONENTS[name].path
 
 
-def missing(names: List[str]) -> List[Component]:
+def missing(names: list[str]) -> list[Component]:
     """What has to be built for `names`."""
     return [COMPONENTS[name] for name in names if not program(name).is_file()]
 
@@ -74,7 +74,7 @@ def build(component: Component) -> None:
         partial.rename(component.path)
 
 
-def _environment() -> Dict[str, str]:
+def _environment() -> dict[str, str]:
     return {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -mod=mod", "GOWORK": "off"}
 
 
@@ -86,7 +86,11 @@ def _kubernetes_module(directory: Path) -> None:
     staging_version = "v0" + version[2:]
     answer = subprocess.run(
         ["go", "mod", "download", "-json", f"k8s.io/kubernetes@{version}"],
-        check=False, capture_output=True, text=True, cwd=directory, env={**_environment(), "GOFLAGS": ""},
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=directory,
+        env={**_environment(), "GOFLAGS": ""},
     )
     if answer.returncode != 0:
         raise Failure(f"cannot download k8s.io/kubernetes {version}: {answer.stdout}{answer.stderr}")
@@ -135,7 +139,7 @@ def _coredns_module(directory: Path) -> None:
     _tidy(directory, lines)
 
 
-def _tidy(directory: Path, lines: List[str]) -> None:
+def _tidy(directory: Path, lines: list[str]) -> None:
     (directory / "go.mod").write_text("\n".join(lines) + "\n", encoding="utf-8")
     try:
         run_logged(
@@ -150,14 +154,14 @@ def _tidy(directory: Path, lines: List[str]) -> None:
         raise
 
 
-def _kubernetes_flags() -> Tuple[str, ...]:
+def _kubernetes_flags() -> tuple[str, ...]:
     major, minor, _ = settings.KUBERNETES.split(".")
     stamp = "k8s.io/component-base/version"
     values = f"-X {stamp}.gitVersion=v{settings.KUBERNETES} -X {stamp}.gitMajor={major} -X {stamp}.gitMinor={minor}"
     return ("-ldflags", f"-s -w {values}")
 
 
-def _all() -> Dict[str, Component]:
+def _all() -> dict[str, Component]:
     stripped = ("-ldflags", "-s -w")
     found = [
         Component(name, settings.KUBERNETES, f"k8s.io/kubernetes/cmd/{name}", _kubernetes_module, _kubernetes_flags())

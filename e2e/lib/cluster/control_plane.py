@@ -4,7 +4,6 @@ import ssl
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import List
 
 from lib import process, settings
 from lib.cluster import pki
@@ -99,8 +98,8 @@ def start_controllers() -> None:
             f"--cert-dir={pki.PKI}",
         ],
     )
-    for name, port in (("kube-controller-manager", 20257), ("kube-scheduler", 20259)):
-        process.wait_ready(name, lambda port=port: answers(f"https://127.0.0.1:{port}/healthz"), 60)
+    process.wait_ready("kube-controller-manager", lambda: answers("https://127.0.0.1:20257/healthz"), 60)
+    process.wait_ready("kube-scheduler", lambda: answers("https://127.0.0.1:20259/healthz"), 60)
 
 
 def answers(url: str) -> bool:
@@ -110,9 +109,7 @@ def answers(url: str) -> bool:
     context.verify_mode = ssl.CERT_NONE
     if url.startswith(pki.SERVER) and Path(pki.certificate("admin")).is_file():
         context.load_cert_chain(pki.certificate("admin"), pki.key("admin"))
-    opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context)
-    )
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
     try:
         with opener.open(url, timeout=2) as response:
             return bool(response.status == 200)
@@ -120,10 +117,10 @@ def answers(url: str) -> bool:
         return False
 
 
-def _serving(name: str) -> List[str]:
+def _serving(name: str) -> list[str]:
     return [f"--tls-cert-file={pki.certificate(name)}", f"--tls-private-key-file={pki.key(name)}"]
 
 
-def _client(name: str) -> List[str]:
+def _client(name: str) -> list[str]:
     path = pki.kubeconfig(name)
     return [f"--kubeconfig={path}", f"--authentication-kubeconfig={path}", f"--authorization-kubeconfig={path}"]

@@ -39,4 +39,4 @@ def _resolves(name: str) -> bool:
         except OSError:
             return False
     answers = struct.unpack(">HHHHHH", answer[:12])[3]
-    return answers > 0
+    return bool(answers > 0)

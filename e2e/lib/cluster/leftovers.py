@@ -5,7 +5,6 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Dict, List
 
 from lib import process, settings
 from lib.cluster import cgroups, network, node
@@ -45,7 +44,15 @@ def remember() -> None:
 
 def clean() -> None:
     """Removes every trace of the cluster. Safe at any time: also without a cluster, or after half a start."""
-    for name in ("kubelet", "kube-proxy", "coredns", "kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
+    for name in (
+        "kubelet",
+        "kube-proxy",
+        "coredns",
+        "kube-scheduler",
+        "kube-controller-manager",
+        "kube-apiserver",
+        "etcd",
+    ):
         process.stop(name)
     cgroups.remove()
     process.stop("containerd")
@@ -61,7 +68,7 @@ def clean() -> None:
         _remove_tree(directory)
 
 
-def remains() -> List[str]:
+def remains() -> list[str]:
     """What is left of the cluster, for a person; empty after `clean`."""
     found = [f"process {pid}" for pid in sorted(process.ours() | cgroups.members())]
     found += [f"mount {path}" for path in _mounts()]
@@ -73,7 +80,7 @@ def remains() -> List[str]:
 
 def _restore() -> None:
     try:
-        record: Dict[str, object] = json.loads(RECORD.read_text(encoding="utf-8"))
+        record: dict[str, object] = json.loads(RECORD.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return
     values = record.get("settings")
@@ -98,7 +105,7 @@ def _read(name: str) -> "str | None":
         return None
 
 
-def _mounts() -> List[str]:
+def _mounts() -> list[str]:
     """Mount points in our directories, innermost first."""
     found = []
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():

@@ -2,7 +2,6 @@
 
 import os
 import time
-from typing import List
 
 from lib import kube, process, settings
 from lib.cluster import components, control_plane, dns, leftovers, network, node, packages, pki, storage
@@ -92,7 +91,7 @@ def healthy() -> bool:
     return all(process.running(name) for name in DAEMONS) and _node_ready()
 
 
-def load_images(archives: List[str]) -> None:
+def load_images(archives: list[str]) -> None:
     """Loads image archives into the cluster, ours or kind's."""
     from lib.cluster import existing  # pylint: disable=import-outside-toplevel
 

@@ -1,7 +1,6 @@
 """The node's bridge and the packet filter rules, and how both are taken away again."""
 
 import subprocess
-from typing import List
 
 from lib import settings
 from lib.console import Failure
@@ -66,13 +65,13 @@ def _remove_chains(tool: str, table: str) -> None:
     )
 
 
-def _require(command: List[str]) -> None:
+def _require(command: list[str]) -> None:
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode != 0:
         raise Failure(f"`{' '.join(command)}` failed: {done.stderr.strip()}")
 
 
-def _run(command: List[str]) -> str:
+def _run(command: list[str]) -> str:
     try:
         return subprocess.run(command, check=False, capture_output=True, text=True).stdout
     except FileNotFoundError:

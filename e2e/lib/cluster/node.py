@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Dict, List
 
 from lib import process, settings
 from lib.cluster import cgroups, pki
@@ -32,7 +31,9 @@ def ctr(*arguments: str) -> "subprocess.CompletedProcess[str]":
     """Runs ctr against our containerd, in the namespace of Kubernetes."""
     return subprocess.run(
         ["ctr", "--address", str(SOCKET), "--namespace", "k8s.io", *arguments],
-        check=False, capture_output=True, text=True,
+        check=False,
+        capture_output=True,
+        text=True,
     )
 
 
@@ -148,8 +149,8 @@ def _write_cni() -> None:
     (directory / "10-bridge.conflist").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
-def _kubelet_config() -> Dict[str, object]:
-    never: List[str] = ["imagefs.available", "nodefs.available", "nodefs.inodesFree", "imagefs.inodesFree"]
+def _kubelet_config() -> dict[str, object]:
+    never: list[str] = ["imagefs.available", "nodefs.available", "nodefs.inodesFree", "imagefs.inodesFree"]
     return {
         "apiVersion": "kubelet.config.k8s.io/v1beta1",
         "kind": "KubeletConfiguration",

@@ -3,7 +3,6 @@
 import os
 import shutil
 from pathlib import Path
-from typing import Dict, List
 
 from lib import settings
 from lib.cluster.node import CNI_BINARIES
@@ -23,7 +22,7 @@ PROGRAMS = {
 BUSYBOX = Path("/bin/busybox")
 
 
-def missing() -> List[str]:
+def missing() -> list[str]:
     """Packages to install."""
     found = {package for name, package in PROGRAMS.items() if shutil.which(name) is None}
     if not any((Path(path) / "bridge").is_file() for path in CNI_BINARIES):
@@ -33,7 +32,7 @@ def missing() -> List[str]:
     return sorted(found)
 
 
-def install(names: List[str]) -> None:
+def install(names: list[str]) -> None:
     """Installs packages without a question."""
     if shutil.which("apt-get") is None:
         raise Failure(
@@ -41,7 +40,7 @@ def install(names: List[str]) -> None:
             "or use an existing cluster (e2e/README.md, kind)"
         )
     logs = settings.CACHE / "logs"
-    env: Dict[str, str] = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    env: dict[str, str] = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     run_logged(["apt-get", "update"], logs / "apt-update.log", "apt-get update", env=env)
     command = ["apt-get", "install", "--yes", "--no-install-recommends", *names]
     run_logged(command, logs / "apt-install.log", "apt-get install", env=env)

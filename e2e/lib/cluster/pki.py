@@ -3,7 +3,6 @@
 import json
 import subprocess
 from pathlib import Path
-from typing import List
 
 from lib import settings
 from lib.console import Failure
@@ -51,19 +50,36 @@ def kubeconfig(name: str) -> Path:
     return PKI / f"{name}.kubeconfig"
 
 
-def _leaf(name: str, subject: str, usage: str, dns: "List[str] | None" = None, addresses: "List[str] | None" = None) -> None:
+def _leaf(
+    name: str, subject: str, usage: str, dns: "list[str] | None" = None, addresses: "list[str] | None" = None
+) -> None:
     alternatives = [f"DNS:{entry}" for entry in dns or []] + [f"IP:{entry}" for entry in addresses or []]
     extensions = [f"extendedKeyUsage={usage}", "basicConstraints=critical,CA:FALSE"]
     if alternatives:
         extensions.append("subjectAltName=" + ",".join(alternatives))
     options = [part for extension in extensions for part in ("-addext", extension)]
     _openssl(
-        "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
-        "-subj", subject, "-CA", str(certificate("ca")), "-CAkey", str(key("ca")), *options, *_files(name),
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "30",
+        "-subj",
+        subject,
+        "-CA",
+        str(certificate("ca")),
+        "-CAkey",
+        str(key("ca")),
+        *options,
+        *_files(name),
     )
 
 
-def _files(name: str) -> List[str]:
+def _files(name: str) -> list[str]:
     return ["-keyout", str(key(name)), "-out", str(certificate(name))]
 
 
@@ -81,9 +97,7 @@ def _write_kubeconfig(name: str) -> None:
         "clusters": [
             {"name": settings.NODE, "cluster": {"server": SERVER, "certificate-authority": str(certificate("ca"))}}
         ],
-        "users": [
-            {"name": name, "user": {"client-certificate": str(certificate(name)), "client-key": str(key(name))}}
-        ],
+        "users": [{"name": name, "user": {"client-certificate": str(certificate(name)), "client-key": str(key(name))}}],
         "contexts": [{"name": settings.NODE, "context": {"cluster": settings.NODE, "user": name}}],
     }
     path = kubeconfig(name)

@@ -2,7 +2,7 @@
 
 import shutil
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 from lib import kube, settings
 
@@ -23,7 +23,7 @@ def make_class() -> None:
     )
 
 
-def provide(namespace: str, claims: List[str]) -> None:
+def provide(namespace: str, claims: list[str]) -> None:
     """Makes an empty volume for each claim. On another cluster its own provisioner does that."""
     if settings.foreign_kubeconfig():
         return
@@ -38,7 +38,7 @@ def discard(namespace: str) -> None:
     shutil.rmtree(VOLUMES / namespace, ignore_errors=True)
 
 
-def _volume(namespace: str, claim: str) -> Dict[str, Any]:
+def _volume(namespace: str, claim: str) -> dict[str, Any]:
     directory: Path = VOLUMES / namespace / claim
     directory.mkdir(parents=True, exist_ok=True)
     directory.chmod(0o2777)

@@ -7,7 +7,7 @@ import os
 import tarfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Dict, List, Optional, Tuple
+from typing import Optional
 
 NOBODY = 65532
 
@@ -17,17 +17,17 @@ class Image:
     """What goes into an image. Files are named by their path in it."""
 
     name: str
-    entrypoint: List[str] = field(default_factory=list)
+    entrypoint: list[str] = field(default_factory=list)
     user: int = NOBODY
-    environment: Dict[str, str] = field(default_factory=dict)
-    files: Dict[str, Path] = field(default_factory=dict)
-    trees: Dict[str, Path] = field(default_factory=dict)
-    links: Dict[str, str] = field(default_factory=dict)
-    texts: Dict[str, str] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+    files: dict[str, Path] = field(default_factory=dict)
+    trees: dict[str, Path] = field(default_factory=dict)
+    links: dict[str, str] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
     # Empty directories and their mode.
-    directories: Dict[str, int] = field(default_factory=lambda: {"tmp": 0o1777})
+    directories: dict[str, int] = field(default_factory=lambda: {"tmp": 0o1777})
 
-    def add_libraries(self, libraries: List[Path]) -> None:
+    def add_libraries(self, libraries: list[Path]) -> None:
         """Adds shared libraries at the path at which the loader looks for them."""
         for library in libraries:
             self.files[str(library).lstrip("/")] = library
@@ -56,7 +56,7 @@ def _tag(name: str) -> str:
     return name if ":" in name else f"{name}:latest"
 
 
-def _config(image: Image, layer_digest: str) -> Dict[str, object]:
+def _config(image: Image, layer_digest: str) -> dict[str, object]:
     path = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
     environment = [f"{name}={value}" for name, value in {"PATH": path, **image.environment}.items()]
     return {
@@ -69,10 +69,10 @@ def _config(image: Image, layer_digest: str) -> Dict[str, object]:
 
 
 def _fill(tar: tarfile.TarFile, image: Image) -> None:
-    made: Dict[str, None] = {}
+    made: dict[str, None] = {}
     accounts = f"root:x:0:0::/:/none\nnonroot:x:{image.user}:{image.user}::/tmp:/none\n"
     texts = {"etc/passwd": accounts, "etc/group": f"root:x:0:\nnonroot:x:{image.user}:\n", **image.texts}
-    entries: List[Tuple[str, Optional[Path]]] = [(name, path) for name, path in sorted(image.files.items())]
+    entries: list[tuple[str, Optional[Path]]] = [(name, path) for name, path in sorted(image.files.items())]
     for name, mode in sorted(image.directories.items()):
         _parents(tar, f"{name}/x", made, mode)
     for name, text in sorted(texts.items()):
@@ -93,7 +93,7 @@ def _fill(tar: tarfile.TarFile, image: Image) -> None:
         tar.addfile(link)
 
 
-def _parents(tar: tarfile.TarFile, name: str, made: Dict[str, None], mode: int = 0o755) -> None:
+def _parents(tar: tarfile.TarFile, name: str, made: dict[str, None], mode: int = 0o755) -> None:
     parts = Path(name).parts[:-1]
     for count in range(1, len(parts) + 1):
         directory = "/".join(parts[:count])

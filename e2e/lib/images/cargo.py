@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Dict, Optional
+from typing import Optional
 
 from lib import settings
 from lib.console import Failure, run_logged
@@ -31,12 +31,14 @@ def stand_in(binary: str) -> Path:
     return _target(STAND_INS) / "release" / binary
 
 
-def _build(command: "list[str]", directory: Path, what: str, extra: Dict[str, str]) -> None:
+def _build(command: "list[str]", directory: Path, what: str, extra: dict[str, str]) -> None:
     log = settings.CACHE / "logs" / f"cargo-{what}.log"
     try:
         run_logged(command, log, f"building {what}", cwd=directory, env={**os.environ, **extra})
     except FileNotFoundError as missing:
-        raise Failure(f"cargo is needed to build {what}: install Rust (rustup), or name a program or image") from missing
+        raise Failure(
+            f"cargo is needed to build {what}: install Rust (rustup), or name a program or image"
+        ) from missing
 
 
 def _target(directory: Path) -> Path:

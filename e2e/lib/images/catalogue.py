@@ -11,6 +11,7 @@ from typing import Callable, Optional
 
 from lib import settings
 from lib.console import Failure
+from lib.cluster.packages import BUSYBOX
 from lib.images import cargo, moto, tools
 from lib.images.archive import Image, write
 from lib.images.libraries import closure
@@ -61,7 +62,7 @@ def _program(variable: str, binary: str) -> Callable[[str, Path], None]:
         image = Image(name, [f"/{binary}"], files={binary: path})
         image.add_libraries(closure([path]))
         image.directories.update({"data": 0o1777, "var/lib/tikv": 0o1777, "var/lib/pd": 0o1777})
-        image.files["bin/busybox"] = tools.BUSYBOX
+        image.files["bin/busybox"] = BUSYBOX
         image.links["bin/sh"] = "busybox"
         write(image, archive)
 

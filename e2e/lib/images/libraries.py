@@ -2,8 +2,8 @@
 
 import re
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Iterable, List, Set
 
 from lib.console import Failure
 
@@ -12,9 +12,9 @@ LINE = re.compile(r"^\s*(?:\S+ => )?(/\S+) \(0x")
 MISSING = re.compile(r"^\s*(\S+) => not found", re.MULTILINE)
 
 
-def closure(programs: Iterable[Path]) -> List[Path]:
+def closure(programs: Iterable[Path]) -> list[Path]:
     """All libraries of `programs`, the loader included. Empty for a static program."""
-    found: Set[Path] = set()
+    found: set[Path] = set()
     for program in programs:
         done = subprocess.run(["ldd", str(program)], check=False, capture_output=True, text=True)
         missing = MISSING.findall(done.stdout)

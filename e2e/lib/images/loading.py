@@ -3,7 +3,6 @@
 import hashlib
 import os
 from pathlib import Path
-from typing import List
 
 from lib import settings
 from lib.cluster import existing
@@ -11,7 +10,7 @@ from lib.console import say, step
 from lib.images.catalogue import CATALOGUE
 
 
-def ensure(roles: List[str], load: bool = True) -> List[str]:
+def ensure(roles: list[str], load: bool = True) -> list[str]:
     """Makes the images of `roles` usable by pods; answers those that are new to the nodes."""
     changed = []
     for role in roles:

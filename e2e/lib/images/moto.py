@@ -45,7 +45,17 @@ def _packages() -> Path:
     _require_pip()
     partial = site.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile", "--target", str(partial), *REQUIREMENTS]
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--no-compile",
+        "--target",
+        str(partial),
+        *REQUIREMENTS,
+    ]
     run_logged(command, settings.CACHE / "logs" / "moto.log", "installing moto from PyPI")
     for data in (partial / "botocore" / "data").iterdir():
         if data.is_dir() and data.name not in ("kms", "sts"):

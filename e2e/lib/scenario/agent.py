@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from pathlib import Path
-from typing import Optional
+from typing import Any, Optional
 
 from lib import kube, settings
 from lib.cluster import node
@@ -15,7 +15,7 @@ CONTAINER = "tikv-security-agent"
 JOURNAL = "tikv-security.journal"
 
 
-def status(namespace: str, pod: str) -> dict:
+def status(namespace: str, pod: str) -> dict[str, Any]:
     """The kubelet's view of the agent's container; empty when there is none."""
     found = kube.get("pod", pod, namespace) or {}
     for entry in found.get("status", {}).get("initContainerStatuses", []):

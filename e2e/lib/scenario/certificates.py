@@ -1,13 +1,14 @@
-"""What the ports of the cluster really serve: openssl asks each of them, with the client certificate that was issued."""
+"""What the ports of the cluster really serve: openssl asks each of them, with the client certificate that was made."""
 
 import base64
 import re
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Dict, Iterator, List, Optional
+from typing import Optional
 
 from lib import kube
 from lib.console import Failure
@@ -37,7 +38,7 @@ def secret_serial(namespace: str, part: str) -> str:
     return _fields(_secret(namespace, f"demo-{part}-tls")["tls.crt"])["serial"]
 
 
-def served(cluster: TikvCluster, ports: Optional[List[int]] = None) -> List[Served]:
+def served(cluster: TikvCluster, ports: Optional[list[int]] = None) -> list[Served]:
     """Asks every port of every pod."""
     found = []
     with client_files(cluster.namespace) as files:
@@ -50,12 +51,18 @@ def served(cluster: TikvCluster, ports: Optional[List[int]] = None) -> List[Serv
 
 
 def refuses_strangers(cluster: TikvCluster, pod: str, number: int) -> bool:
-    """Whether a caller without a certificate gets no answer."""
+    """Whether a caller without a certificate gets no answer, where one with a certificate does."""
+    with client_files(cluster.namespace) as files:
+        known = ["-cert", str(files / "tls.crt"), "-key", str(files / "tls.key")]
+        return _shakes_hands(cluster, pod, number, known) and not _shakes_hands(cluster, pod, number, [])
+
+
+def _shakes_hands(cluster: TikvCluster, pod: str, number: int, options: list[str]) -> bool:
+    # In TLS 1.3 the client's part of the handshake is over before the server can refuse it.
     with forward.port(cluster.namespace, f"pod/{pod}", number) as local:
-        # HTTP/2 for gRPC; the refusal of TLS 1.3 comes only after the client's own part of the handshake.
-        command = ["openssl", "s_client", "-connect", f"127.0.0.1:{local}", "-alpn", "h2", "-tls1_2"]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=20)
-    return done.returncode != 0
+        command = ["openssl", "s_client", "-connect", f"127.0.0.1:{local}", "-alpn", "h2", "-tls1_2", *options]
+        done = subprocess.run(command, check=False, capture_output=True, stdin=subprocess.DEVNULL, timeout=20)
+    return done.returncode == 0
 
 
 @contextmanager
@@ -73,7 +80,14 @@ def _ask(namespace: str, pod: str, number: int, files: Path) -> Served:
     try:
         with forward.port(namespace, f"pod/{pod}", number) as local:
             command = ["openssl", "s_client", "-connect", f"127.0.0.1:{local}", "-alpn", "h2,http/1.1"]
-            command += ["-CAfile", str(files / "ca.crt"), "-cert", str(files / "tls.crt"), "-key", str(files / "tls.key")]
+            command += [
+                "-CAfile",
+                str(files / "ca.crt"),
+                "-cert",
+                str(files / "tls.crt"),
+                "-key",
+                str(files / "tls.key"),
+            ]
             done = subprocess.run(
                 command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=20
             )
@@ -86,10 +100,13 @@ def _ask(namespace: str, pod: str, number: int, files: Path) -> Served:
     return Served(pod, number, verified=verified, **_fields(certificate.group(0)))
 
 
-def _fields(certificate: str) -> Dict[str, str]:
+def _fields(certificate: str) -> dict[str, str]:
     done = subprocess.run(
         ["openssl", "x509", "-noout", "-serial", "-issuer", "-enddate"],
-        check=False, capture_output=True, text=True, input=certificate,
+        check=False,
+        capture_output=True,
+        text=True,
+        input=certificate,
     )
     if done.returncode != 0:
         raise Failure(f"openssl does not read the certificate: {done.stderr.strip()}")
@@ -101,7 +118,7 @@ def _fields(certificate: str) -> Dict[str, str]:
     }
 
 
-def _secret(namespace: str, name: str) -> Dict[str, str]:
+def _secret(namespace: str, name: str) -> dict[str, str]:
     found = kube.get("secret", name, namespace)
     if found is None:
         raise Failure(f"Secret {namespace}/{name} does not exist")

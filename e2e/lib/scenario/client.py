@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any, Dict
+from typing import Any
 
 from lib import kube
 from lib.images.catalogue import image_name
@@ -32,7 +32,9 @@ class Verdict:
 
     def describe(self) -> str:
         """For a person."""
-        return f"{self.lost} lost, {self.wrong} wrong; {self.failed} of {self.requests} client requests failed meanwhile"
+        return (
+            f"{self.lost} lost, {self.wrong} wrong; {self.failed} of {self.requests} client requests failed meanwhile"
+        )
 
 
 class Client:
@@ -46,7 +48,7 @@ class Client:
         kube.apply(self._pod(rows))
         until("the client's first rows", lambda: self.report().get("rows", 0) >= rows, 180, self._log)
 
-    def report(self) -> Dict[str, Any]:
+    def report(self) -> dict[str, Any]:
         """Counts of the client so far; empty while there are none."""
         done = kube.try_kubectl("exec", f"--namespace={self.namespace}", POD, "--", "/bin/busybox", "cat", REPORT)
         try:
@@ -58,7 +60,7 @@ class Client:
         """Reads every row that was ever acknowledged, and compares."""
         before = self.report().get("verifications", 0)
 
-        def verified() -> Dict[str, Any]:
+        def verified() -> dict[str, Any]:
             counts = self.report()
             # The pass that was under way began before the question.
             return counts if counts.get("verifications", 0) >= before + 2 else {}
@@ -79,7 +81,7 @@ class Client:
     def _log(self) -> str:
         return kube.try_kubectl("logs", POD, f"--namespace={self.namespace}", "--tail=5").stdout
 
-    def _pod(self, rows: int) -> Dict[str, Any]:
+    def _pod(self, rows: int) -> dict[str, Any]:
         endpoints = ",".join(f"{name}.{self.namespace}.svc:2379" for name in PD_ENDPOINTS)
         mounts = [{"name": "tls", "mountPath": TLS}, {"name": "report", "mountPath": "/report"}]
         return {
@@ -102,8 +104,12 @@ class Client:
                         "image": image_name("client"),
                         "imagePullPolicy": "IfNotPresent",
                         "args": [
-                            "run", f"--pd={endpoints}", f"--tls={TLS}", f"--rows={rows}",
-                            f"--value-prefix={MARKER}-", f"--report={REPORT}",
+                            "run",
+                            f"--pd={endpoints}",
+                            f"--tls={TLS}",
+                            f"--rows={rows}",
+                            f"--value-prefix={MARKER}-",
+                            f"--report={REPORT}",
                         ],
                         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
                         "volumeMounts": mounts,

@@ -1,6 +1,6 @@
 """The TiKV cluster of a case: three members of PD and three stores as plain StatefulSets."""
 
-from typing import Any, Dict, List, Optional
+from typing import Any, Optional
 
 from lib import kube
 from lib.scenario import namespace as namespaces
@@ -20,12 +20,12 @@ class TikvCluster:
         self.namespace = namespace
 
     @property
-    def stores(self) -> List[str]:
+    def stores(self) -> list[str]:
         """Names of the TiKV pods."""
         return [f"{TIKV}-{index}" for index in range(REPLICAS)]
 
     @property
-    def members(self) -> List[str]:
+    def members(self) -> list[str]:
         """Names of the PD pods."""
         return [f"{PD}-{index}" for index in range(REPLICAS)]
 
@@ -42,18 +42,18 @@ class TikvCluster:
 
     def wait_ready(self, timeout: float = 180) -> None:
         """Waits until all pods are ready."""
-        for name in (PD, TIKV):
-            until(f"all pods of {name} to be ready", lambda name=name: self._all_ready(name), timeout, self.pods)
+        until("all members of PD to be ready", lambda: self._all_ready(PD), timeout, self.pods)
+        until("all stores to be ready", lambda: self._all_ready(TIKV), timeout, self.pods)
 
     def pods(self) -> str:
         """How the pods stand, as kubectl shows it."""
         return kube.try_kubectl("get", "pods", f"--namespace={self.namespace}", "--output=wide").stdout
 
-    def pod_ids(self) -> Dict[str, str]:
+    def pod_ids(self) -> dict[str, str]:
         """Names and identities of the pods: a pod that was replaced has another one."""
         return {pod["metadata"]["name"]: pod["metadata"]["uid"] for pod in self._listing()}
 
-    def container_starts(self) -> Dict[str, str]:
+    def container_starts(self) -> dict[str, str]:
         """When each TiKV and PD container was started: changes with every restart, of pod or container."""
         found = {}
         for pod in self._listing():
@@ -63,10 +63,9 @@ class TikvCluster:
                     found[pod["metadata"]["name"]] = running.get("startedAt", "")
         return found
 
-    def _listing(self) -> List[Dict[str, Any]]:
+    def _listing(self) -> list[dict[str, Any]]:
         return kube.listing("pods", self.namespace, f"app.kubernetes.io/name in ({TIKV},{PD})")
 
     def _all_ready(self, name: str) -> bool:
-        workload = kube.get("statefulset", name, self.namespace)
-        return bool(workload) and workload["status"].get("readyReplicas", 0) == REPLICAS
-
+        workload = kube.get("statefulset", name, self.namespace) or {"status": {}}
+        return bool(workload["status"].get("readyReplicas", 0) == REPLICAS)

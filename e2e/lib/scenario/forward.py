@@ -2,8 +2,8 @@
 
 import re
 import subprocess
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Iterator
 
 from lib import kube
 from lib.console import Failure

@@ -1,7 +1,7 @@
 """The KMS of a case: an emulator with real cryptography, and a way to cut it off."""
 
 import json
-from typing import Any, Dict
+from typing import Any
 
 from lib import kube
 from lib.scenario import namespace as namespaces
@@ -32,10 +32,19 @@ class Kms:
     def start(self) -> str:
         """Deploys it and makes a master key; answers the key's id."""
         namespaces.apply(self.namespace, "kms.yaml")
-        until("the KMS to be ready", self._ready, 120, lambda: kube.try_kubectl("get", "pods", f"--namespace={self.namespace}").stdout)
-        return str(self.call("CreateKey", {"KeyUsage": "ENCRYPT_DECRYPT", "KeySpec": "SYMMETRIC_DEFAULT"})["KeyMetadata"]["KeyId"])
+        until(
+            "the KMS to be ready",
+            self._ready,
+            120,
+            lambda: kube.try_kubectl("get", "pods", f"--namespace={self.namespace}").stdout,
+        )
+        return str(
+            self.call("CreateKey", {"KeyUsage": "ENCRYPT_DECRYPT", "KeySpec": "SYMMETRIC_DEFAULT"})["KeyMetadata"][
+                "KeyId"
+            ]
+        )
 
-    def call(self, action: str, body: Dict[str, Any]) -> Dict[str, Any]:
+    def call(self, action: str, body: dict[str, Any]) -> dict[str, Any]:
         """Asks the emulator from inside its pod."""
         target = ["exec", f"--namespace={self.namespace}", f"deployment/{SERVICE}", "--"]
         answer = kube.kubectl(*target, "/usr/local/bin/python3", "-c", CALL, action, json.dumps(body), AUTHORIZATION)
@@ -49,7 +58,7 @@ class Kms:
         """It answers again."""
         self._select(SELECTOR)
 
-    def _select(self, selector: Dict[str, str]) -> None:
+    def _select(self, selector: dict[str, str]) -> None:
         patch = json.dumps({"spec": {"selector": selector}})
         kube.kubectl("patch", "service", SERVICE, f"--namespace={self.namespace}", f"--patch={patch}")
         wanted = selector == SELECTOR
@@ -60,5 +69,5 @@ class Kms:
         return any(entry.get("endpoints") for entry in slices)
 
     def _ready(self) -> bool:
-        deployment = kube.get("deployment", SERVICE, self.namespace)
-        return bool(deployment) and deployment["status"].get("readyReplicas", 0) > 0
+        deployment = kube.get("deployment", SERVICE, self.namespace) or {"status": {}}
+        return bool(deployment["status"].get("readyReplicas", 0) > 0)

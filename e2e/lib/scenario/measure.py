@@ -1,6 +1,6 @@
 """What the agents measured, in the words of a person."""
 
-from typing import Any, Dict, List
+from typing import Any
 
 from lib.scenario.resource import TikvSecurity
 
@@ -15,12 +15,12 @@ def human(count: int) -> str:
     raise AssertionError("unreachable")
 
 
-def coverage(resource: TikvSecurity) -> Dict[str, Dict[str, Any]]:
+def coverage(resource: TikvSecurity) -> dict[str, dict[str, Any]]:
     """Files and bytes by state for each store."""
     return {pod: status.get("report", {}).get("coverage") or {} for pod, status in resource.volumes().items()}
 
 
-def problems(resource: TikvSecurity, stores: List[str], method: str) -> List[str]:
+def problems(resource: TikvSecurity, stores: list[str], method: str) -> list[str]:
     """What keeps one from saying that every byte of every store is encrypted by `method`; empty when nothing does."""
     found = []
     measured = coverage(resource)
@@ -39,6 +39,6 @@ def problems(resource: TikvSecurity, stores: List[str], method: str) -> List[str
     return found
 
 
-def key_ids(resource: TikvSecurity, store: str) -> List[str]:
+def key_ids(resource: TikvSecurity, store: str) -> list[str]:
     """Data keys that protect a byte of a store."""
     return [use["keyId"] for use in coverage(resource)[store].get("byKey", []) if use["bytes"]]

@@ -1,7 +1,6 @@
 """A namespace of one case or demo."""
 
 from pathlib import Path
-from typing import List
 
 from lib import kube, settings
 from lib.cluster import storage
@@ -21,7 +20,9 @@ def create(namespace: str) -> None:
     """Makes the namespace anew, with Pod Security *restricted* enforced."""
     delete(namespace)
     text = (MANIFESTS / "namespace.yaml").read_text(encoding="utf-8")
-    kube.kubectl("apply", "--filename=-", stdin=text.replace("NAMESPACE is", "The name is").replace("NAMESPACE", namespace))
+    kube.kubectl(
+        "apply", "--filename=-", stdin=text.replace("NAMESPACE is", "The name is").replace("NAMESPACE", namespace)
+    )
     until(
         f"the service account of {namespace}",
         lambda: kube.get("serviceaccount", "default", namespace),
@@ -59,6 +60,6 @@ def text(path: Path) -> str:
     return content
 
 
-def _names(kind: str, namespace: str) -> List[str]:
+def _names(kind: str, namespace: str) -> list[str]:
     done = kube.try_kubectl("get", kind, f"--namespace={namespace}", "--output=name", "--ignore-not-found")
     return done.stdout.split() if done.returncode == 0 else []

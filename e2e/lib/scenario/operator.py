@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from typing import Any, Dict, List
+from typing import Any
 
 from lib import kube, settings
 from lib.cluster import components
@@ -24,9 +24,23 @@ def install() -> None:
     components.build(helm)
     repository, _, tag = image_name("tikv-security").rpartition(":")
     command = [
-        str(helm.path), "upgrade", RELEASE, str(CHART), "--install", "--namespace", NAMESPACE, "--create-namespace",
-        "--wait", "--timeout", "120s",
-        "--set", f"image.repository={repository}", "--set", f"image.tag={tag}", "--set", "image.pullPolicy=IfNotPresent",
+        str(helm.path),
+        "upgrade",
+        RELEASE,
+        str(CHART),
+        "--install",
+        "--namespace",
+        NAMESPACE,
+        "--create-namespace",
+        "--wait",
+        "--timeout",
+        "120s",
+        "--set",
+        f"image.repository={repository}",
+        "--set",
+        f"image.tag={tag}",
+        "--set",
+        "image.pullPolicy=IfNotPresent",
     ]
     # Helm's own upgrade leaves CRDs alone.
     for crd in sorted((CHART / "crds").glob("*.yaml")):
@@ -44,14 +58,21 @@ def install() -> None:
 def remove() -> None:
     """Uninstalls the chart."""
     helm = components.COMPONENTS["helm"].path
-    subprocess.run([str(helm), "uninstall", RELEASE, "--namespace", NAMESPACE], check=False, capture_output=True, env=kube.environment())
+    subprocess.run(
+        [str(helm), "uninstall", RELEASE, "--namespace", NAMESPACE],
+        check=False,
+        capture_output=True,
+        env=kube.environment(),
+    )
 
 
 def restart_if_image_changed(changed: bool) -> None:
     """A pod keeps the image that its tag named when it started."""
     if changed:
         kube.kubectl("rollout", "restart", "deployment", f"--namespace={NAMESPACE}", f"--selector={SELECTOR}")
-        kube.kubectl("rollout", "status", "deployment", f"--namespace={NAMESPACE}", f"--selector={SELECTOR}", "--timeout=120s")
+        kube.kubectl(
+            "rollout", "status", "deployment", f"--namespace={NAMESPACE}", f"--selector={SELECTOR}", "--timeout=120s"
+        )
 
 
 def kill() -> None:
@@ -61,7 +82,7 @@ def kill() -> None:
     until("a new operator pod", lambda: any(pod["metadata"]["uid"] not in before for pod in pods()), 60, lambda: "")
 
 
-def pods() -> List[Dict[str, Any]]:
+def pods() -> list[dict[str, Any]]:
     """The operator's pods."""
     return kube.listing("pods", NAMESPACE, SELECTOR)
 

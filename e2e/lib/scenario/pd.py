@@ -3,7 +3,7 @@
 import json
 import ssl
 import urllib.request
-from typing import Any, List
+from typing import Any
 
 from lib.console import Failure
 from lib.scenario import certificates, forward
@@ -22,7 +22,7 @@ def get(cluster: TikvCluster, path: str, tls: bool) -> Any:
     raise Failure(f"no member of PD answers {path}: {error}")
 
 
-def evict_schedulers(cluster: TikvCluster, tls: bool = True) -> List[str]:
+def evict_schedulers(cluster: TikvCluster, tls: bool = True) -> list[str]:
     """Schedulers that keep leaders away from a store; one that is left behind keeps a store idle for ever."""
     return [name for name in get(cluster, "/pd/api/v1/schedulers", tls) or [] if name.startswith("evict-leader")]
 

@@ -1,12 +1,11 @@
 """What every case proves at its end."""
 
-from typing import Any, List
-
+from lib.context import Context
 from lib.scenario import certificates, measure, pd, volumes
 from lib.scenario.client import Client
 
 
-def certificates_served(context: Any) -> None:
+def certificates_served(context: Context) -> None:
     """Every port serves the certificate of its Secret, signed by the CA that clients were given."""
     for part in ("tikv", "pd"):
         serial = certificates.secret_serial(context.namespace, part)
@@ -14,24 +13,27 @@ def certificates_served(context: Any) -> None:
         answers = certificates.served(context.cluster, ports)
         wrong = [answer for answer in answers if not answer.verified or answer.serial != serial]
         context.check(
-            f"all {len(answers)} ports of {part} serve certificate {serial[:16]}…, and it verifies", not wrong, _brief(wrong)
+            f"all {len(answers)} ports of {part} serve certificate {serial[:16]}…, and it verifies",
+            not wrong,
+            _brief(wrong),
         )
 
 
-def strangers_refused(context: Any) -> None:
+def strangers_refused(context: Context) -> None:
     """A caller without a certificate gets nowhere."""
     for pod, port in ((context.cluster.stores[0], 20160), (context.cluster.members[0], 2379)):
         refused = certificates.refuses_strangers(context.cluster, pod, port)
         context.check(f"{pod}:{port} refuses a caller without a certificate", refused)
 
 
-def data_encrypted(context: Any, method: str) -> None:
+def data_encrypted(context: Context, method: str) -> None:
     """By the agents' measurement and by looking for known text on the volumes."""
     found = measure.problems(context.resource, context.cluster.stores, method)
     context.check(f"every byte of every store is {method}", not found, "; ".join(found))
     for store, known in sorted(measure.coverage(context.resource).items()):
         context.check(
-            f"{store}: {known['files']} files, {measure.human(known['bytes'])}", known["bytes"] > 0,
+            f"{store}: {known['files']} files, {measure.human(known['bytes'])}",
+            known["bytes"] > 0,
             "data keys " + ", ".join(use["keyId"] for use in known["byKey"]),
         )
     if method != "plaintext":
@@ -40,19 +42,19 @@ def data_encrypted(context: Any, method: str) -> None:
             context.check(f"no file on the volume of {store} contains {volumes.MARKER}", count == 0, f"{count} files")
 
 
-def nothing_left_behind(context: Any) -> None:
+def nothing_left_behind(context: Context) -> None:
     """PD is as it was."""
-    left: List[str] = pd.evict_schedulers(context.cluster)
+    left: list[str] = pd.evict_schedulers(context.cluster)
     context.check("no scheduler keeps leaders away from a store", not left, ", ".join(left))
     evicting = context.resource.get()["status"].get("rollout", {}).get("evicting", [])
     context.check("the status names no store in eviction", not evicting, str(evicting))
 
 
-def no_row_lost(context: Any, client: Client) -> None:
+def no_row_lost(context: Context, client: Client) -> None:
     """All rows are there with the right values; how many requests failed meanwhile is told."""
     verdict = client.verify()
     context.check(f"{verdict.rows} rows read, none lost, none wrong", verdict.good, verdict.describe())
 
 
-def _brief(answers: List[certificates.Served]) -> str:
+def _brief(answers: list[certificates.Served]) -> str:
     return "; ".join(f"{answer.pod}:{answer.port} {answer.error or answer.serial}" for answer in answers)

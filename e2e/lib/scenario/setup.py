@@ -1,18 +1,19 @@
 """The usual beginnings of a case."""
 
-from typing import Any, Callable, Dict, Optional
+from typing import Any, Callable, Optional
 
 from lib.console import step
+from lib.context import Context
 from lib.scenario import resource
 from lib.scenario.client import Client
 from lib.scenario.kms import Kms
 
-Change = Callable[[Dict[str, Any]], None]
+Change = Callable[[dict[str, Any]], None]
 # Long enough for three stores and three members on two busy processors.
 READY = 900
 
 
-def plaintext_cluster(context: Any, rows: int = 2000) -> Client:
+def plaintext_cluster(context: Context, rows: int = 2000) -> Client:
     """A running cluster that nobody secured, with rows in it, and a client that goes on reading and writing."""
     with step("volumes"):
         context.cluster.prepare_volumes()
@@ -25,7 +26,7 @@ def plaintext_cluster(context: Any, rows: int = 2000) -> Client:
     return client
 
 
-def make_resource(context: Any, change: Optional[Change] = None) -> Kms:
+def make_resource(context: Context, change: Optional[Change] = None) -> Kms:
     """A KMS with a key, and the example resource applied with the case's changes."""
     kms = Kms(context.namespace)
     with step("KMS with a master key"):
@@ -38,7 +39,7 @@ def make_resource(context: Any, change: Optional[Change] = None) -> Kms:
     return kms
 
 
-def secured_cluster(context: Any, rows: int = 2000, change: Optional[Change] = None) -> Client:
+def secured_cluster(context: Context, rows: int = 2000, change: Optional[Change] = None) -> Client:
     """A cluster that was new when it was secured, with rows in it and a client at work."""
     with step("volumes"):
         context.cluster.prepare_volumes()

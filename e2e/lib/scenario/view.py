@@ -3,7 +3,7 @@
 import shutil
 import sys
 import time
-from typing import Any, Dict, List, Optional
+from typing import Any, Optional
 
 from lib.console import Failure, say
 from lib.scenario.client import Client
@@ -11,11 +11,18 @@ from lib.scenario.measure import human
 from lib.scenario.resource import TikvSecurity
 
 WIDTH = 24
-CONDITIONS = ("CertificatesReady", "MasterKeyReachable", "ConfigurationCurrent", "RolloutComplete", "DataEncrypted", "Ready")
+CONDITIONS = (
+    "CertificatesReady",
+    "MasterKeyReachable",
+    "ConfigurationCurrent",
+    "RolloutComplete",
+    "DataEncrypted",
+    "Ready",
+)
 INTERVAL = 1.0
 
 
-def watch(resource: TikvSecurity, stores: List[str], client: Optional[Client], timeout: float) -> None:
+def watch(resource: TikvSecurity, stores: list[str], client: Optional[Client], timeout: float) -> None:
     """Shows what happens until Ready=True."""
     started = time.monotonic()
     screen = _Screen()
@@ -33,11 +40,17 @@ def watch(resource: TikvSecurity, stores: List[str], client: Optional[Client], t
         time.sleep(INTERVAL)
 
 
-def _lines(current: Dict[str, Any], volumes: Dict[str, Dict[str, Any]], stores: List[str], client: Optional[Client]) -> List[str]:
+def _lines(
+    current: dict[str, Any], volumes: dict[str, dict[str, Any]], stores: list[str], client: Optional[Client]
+) -> list[str]:
     status = current.get("status", {})
     rollout = status.get("rollout", {})
-    work = " ".join(part for part in (rollout.get("phase"), rollout.get("pod"), _because(rollout.get("reason"))) if part)
-    lines = [f"phase     {status.get('phase', 'not seen by the operator yet')}: {status.get('message', '')}".rstrip(": ")]
+    work = " ".join(
+        part for part in (rollout.get("phase"), rollout.get("pod"), _because(rollout.get("reason"))) if part
+    )
+    lines = [
+        f"phase     {status.get('phase', 'not seen by the operator yet')}: {status.get('message', '')}".rstrip(": ")
+    ]
     lines.append(f"rollout   {work or '-'}")
     if rollout.get("waitingFor"):
         lines.append(f"waits for {rollout['waitingFor']}")
@@ -49,7 +62,7 @@ def _lines(current: Dict[str, Any], volumes: Dict[str, Dict[str, Any]], stores: 
     return lines
 
 
-def _store(name: str, status: Dict[str, Any]) -> str:
+def _store(name: str, status: dict[str, Any]) -> str:
     report = status.get("report") or {}
     coverage = report.get("coverage") or {}
     progress = report.get("progress") or {}
@@ -76,9 +89,9 @@ class _Screen:
     def __init__(self) -> None:
         self.terminal = sys.stdout.isatty()
         self.drawn = 0
-        self.said: List[str] = []
+        self.said: list[str] = []
 
-    def show(self, lines: List[str], seconds: float) -> None:
+    def show(self, lines: list[str], seconds: float) -> None:
         """Shows the lines; without a terminal only those that are new."""
         if not self.terminal:
             # The client's numbers change all the time and are no news.

@@ -5,7 +5,7 @@ import json
 import subprocess
 import tarfile
 from pathlib import Path
-from typing import Any, Dict, List
+from typing import Any
 
 from lib import kube
 from lib.cluster import storage
@@ -23,7 +23,7 @@ done | wc -l
 """
 
 
-def provide(namespace: str, claims: List[str]) -> None:
+def provide(namespace: str, claims: list[str]) -> None:
     """Makes volumes for the claims of the StatefulSets."""
     storage.provide(namespace, claims)
 
@@ -39,7 +39,9 @@ def fill(namespace: str, claim: str, archive: bytes) -> None:
         }
     )
     pod = _start(namespace, claim, "fill")
-    kube.kubectl("exec", "--stdin", f"--namespace={namespace}", pod, "--", "tar", "-x", "-o", "-C", "/volume", stdin=archive)
+    kube.kubectl(
+        "exec", "--stdin", f"--namespace={namespace}", pod, "--", "tar", "-x", "-o", "-C", "/volume", stdin=archive
+    )
     _stop(namespace, pod)
 
 
@@ -66,7 +68,7 @@ def fixture(store: Path) -> bytes:
     return out.getvalue()
 
 
-def fixture_manifest(store: Path) -> Dict[str, Any]:
+def fixture_manifest(store: Path) -> dict[str, Any]:
     """What is known of a test store."""
     return dict(json.loads((store / "manifest.json").read_text(encoding="utf-8")))
 
@@ -110,8 +112,8 @@ def _start(namespace: str, claim: str, verb: str) -> str:
 
 
 def _running(namespace: str, name: str) -> bool:
-    pod = kube.get("pod", name, namespace)
-    return bool(pod) and pod["status"].get("phase") == "Running"
+    pod = kube.get("pod", name, namespace) or {"status": {}}
+    return bool(pod["status"].get("phase") == "Running")
 
 
 def _stop(namespace: str, pod: str) -> None:
