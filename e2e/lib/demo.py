@@ -7,6 +7,7 @@ from typing import Optional
 from lib import kube, runner, settings
 from lib.cluster import lifecycle
 from lib.console import Failure, say, step
+from lib.images import ahead
 from lib.scenario import certificates, diagnosis, measure, namespace, resource, view, volumes
 from lib.scenario.client import Client
 from lib.scenario.cluster import TikvCluster
@@ -23,6 +24,7 @@ STORE = settings.REPOSITORY / "tests" / "stores" / "plaintext"
 def run() -> None:
     """Everything from nothing to the evidence."""
     started = time.monotonic()
+    ahead.start()
     say("A Kubernetes on this machine")
     lifecycle.up()
     say("\nImages and operator")
@@ -61,9 +63,7 @@ def _secure(started: float) -> None:
     say("\nBefore")
     _marker(cluster)
 
-    say(
-        f"\nTikvSecurity {resource.NAME} applied ({namespace.MANIFESTS.relative_to(settings.REPOSITORY)}/tikvsecurity.yaml)"
-    )
+    say(f"\nTikvSecurity {resource.NAME} applied (e2e/manifests/tikvsecurity.yaml)")
     watched.apply(resource.example(NAMESPACE, key))
     view.watch(watched, cluster.stores, client, TIMEOUT)
 
@@ -77,9 +77,8 @@ def _secure(started: float) -> None:
     say(kube.kubectl("get", "tikvsecurities,tikvvolumes", f"--namespace={NAMESPACE}"))
     if not verdict.good:
         raise Failure("rows were lost or wrong")
-    say(
-        f"Ready=True after {time.monotonic() - started:.0f} s in all. Look around: export KUBECONFIG={kube.kubeconfig()}"
-    )
+    say(f"Ready=True. All of this took {time.monotonic() - started:.0f} s.")
+    say(f"Look around: export KUBECONFIG={kube.kubeconfig()}")
     say("Take it away: e2e/demo --down")
 
 
@@ -101,16 +100,14 @@ def _show_certificates(cluster: TikvCluster) -> None:
     say("  certificates served, asked with openssl:")
     for answer in certificates.served(cluster):
         verdict = "verified" if answer.verified else f"NOT VERIFIED {answer.error}"
-        say(
-            f"    {answer.pod}:{answer.port:<6} serial {answer.serial[:20]:<20}  issuer {answer.issuer}  until {answer.until}  {verdict}"
-        )
+        port = f"{answer.pod}:{answer.port}"
+        say(f"    {port:<19} {verdict}, serial {answer.serial[:16]}…, issuer {answer.issuer}, until {answer.until}")
 
 
 def _show_keys(watched: TikvSecurity) -> None:
     say("  bytes by data key, measured by the agents:")
     for store, known in sorted(measure.coverage(watched).items()):
         for use in known.get("byKey", []):
-            say(
-                f"    {store}: {measure.human(use['bytes']):>10} in {use['files']} files under key {use['keyId']} ({use['method']})"
-            )
+            amount = f"{measure.human(use['bytes']):>10} in {use['files']} files"
+            say(f"    {store}: {amount} under key {use['keyId']} ({use['method']})")
         say(f"    {store}: {measure.human(known.get('plaintextBytes', 0)):>10} in plaintext")

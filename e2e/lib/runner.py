@@ -14,7 +14,7 @@ from lib import settings
 from lib.cluster import lifecycle
 from lib.console import Failure, report, say, step
 from lib.context import Context
-from lib.images import loading
+from lib.images import ahead, loading
 from lib.scenario import diagnosis, namespace, operator
 
 IMAGES = ["tools", "tikv-security", "tikv", "pd", "client", "moto"]
@@ -42,6 +42,7 @@ def find() -> dict[str, Case]:
 
 def run(chosen: list[Case], output: Path, keep: bool) -> int:
     """Runs cases one after the other; answers the exit code."""
+    ahead.start()
     lifecycle.up()
     prepare()
     failed = []

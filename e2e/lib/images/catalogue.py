@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Callable, Optional
 
 from lib import settings
-from lib.console import Failure
 from lib.cluster.packages import BUSYBOX
+from lib.console import Failure
 from lib.images import cargo, moto, tools
 from lib.images.archive import Image, write
 from lib.images.libraries import closure
