@@ -3,12 +3,15 @@
 import json
 import os
 import subprocess
+import threading
 from pathlib import Path
 from typing import Optional
 
 from lib import settings
 from lib.console import Failure, run_logged
 
+# One build at a time: a second one would only wait for cargo's own lock, and write into the same log.
+_BUILDING = threading.Lock()
 STAND_INS = settings.E2E / "standins"
 
 
@@ -34,7 +37,8 @@ def stand_in(binary: str) -> Path:
 def _build(command: "list[str]", directory: Path, what: str, extra: dict[str, str]) -> None:
     log = settings.CACHE / "logs" / f"cargo-{what}.log"
     try:
-        run_logged(command, log, f"building {what}", cwd=directory, env={**os.environ, **extra})
+        with _BUILDING:
+            run_logged(command, log, f"building {what}", cwd=directory, env={**os.environ, **extra})
     except FileNotFoundError as missing:
         raise Failure(
             f"cargo is needed to build {what}: install Rust (rustup), or name a program or image"
