@@ -24,6 +24,7 @@ STORE = settings.REPOSITORY / "tests" / "stores" / "plaintext"
 def run() -> None:
     """Everything from nothing to the evidence."""
     started = time.monotonic()
+    lifecycle.check_machine()
     ahead.start()
     say("A Kubernetes on this machine")
     lifecycle.up()

@@ -42,6 +42,7 @@ def find() -> dict[str, Case]:
 
 def run(chosen: list[Case], output: Path, keep: bool) -> int:
     """Runs cases one after the other; answers the exit code."""
+    lifecycle.check_machine()
     ahead.start()
     lifecycle.up()
     prepare()
