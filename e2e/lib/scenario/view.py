@@ -56,7 +56,8 @@ def _lines(
         lines.append(f"waits for {rollout['waitingFor']}")
     lines += [_store(store, volumes.get(store, {})) for store in stores]
     held = {entry["type"]: entry["status"] for entry in status.get("conditions", [])}
-    lines.append("          " + "  ".join(f"{_mark(held.get(name))} {name}" for name in CONDITIONS))
+    for some in (CONDITIONS[:3], CONDITIONS[3:]):
+        lines.append("          " + "".join(f"{_mark(held.get(name))} {name:<23}" for name in some).rstrip())
     if client:
         lines.append(f"client    {client.brief()}")
     return lines
@@ -72,7 +73,7 @@ def _store(name: str, status: dict[str, Any]) -> str:
     share = done / total if total else 0.0
     bar = "#" * int(share * WIDTH)
     amount = f"{human(done)} of {human(total)}" if total else "not measured yet"
-    return f"{name:<10}[{bar:<{WIDTH}}] {share:4.0%} {amount:<22} {status.get('phase', '')}"
+    return f"{name:<12}[{bar:<{WIDTH}}] {share:4.0%} {amount:<22} {status.get('phase', '')}"
 
 
 def _mark(value: Optional[str]) -> str:
