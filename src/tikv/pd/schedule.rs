@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
-use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
 
 use super::client::{PdClient, PdError, succeed};
@@ -16,7 +15,7 @@ const SCHEDULE: &str = "/pd/api/v1/config/schedule";
 #[derive(Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
 struct Evicted {
-    store_id_ranges: BTreeMap<String, IgnoredAny>,
+    store_id_ranges: BTreeMap<String, Value>,
 }
 
 impl PdClient {
