@@ -1,0 +1,111 @@
+//! `tikv-security operator`.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+
+use crate::operator::lease::LeaseConfig;
+use crate::operator::run::{Options, run};
+
+/// Runs the operator in the cluster that the service account or the kubeconfig names.
+#[derive(Args, Debug)]
+pub struct OperatorArgs {
+    /// Namespaces to look after, separated by commas; all when absent
+    #[arg(long, env = "TIKV_SECURITY_NAMESPACES", value_delimiter = ',')]
+    namespaces: Vec<String>,
+    /// Image of the agent that is put beside TiKV; the operator's own image
+    #[arg(long, env = "TIKV_SECURITY_IMAGE")]
+    image: String,
+    /// Address of /healthz, /readyz and /metrics
+    #[arg(
+        long,
+        env = "TIKV_SECURITY_HEALTH_ADDRESS",
+        default_value = "0.0.0.0:8080"
+    )]
+    health_address: SocketAddr,
+    /// Objects worked on at the same time
+    #[arg(long, env = "TIKV_SECURITY_CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
+    concurrency: u16,
+    /// Namespace of the Lease by which one of several operators is chosen
+    #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
+    lease_namespace: String,
+    /// Name under which this operator holds the Lease; unlike any other's
+    #[arg(long, env = "POD_NAME")]
+    identity: Option<String>,
+    /// Form of the log
+    #[arg(long, env = "TIKV_SECURITY_LOG_FORMAT", default_value = "text")]
+    log_format: LogFormat,
+}
+
+/// Form of the log.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines, one object a line.
+    Json,
+}
+
+/// How long a leader that fell silent is respected.
+const LEASE: Duration = Duration::from_secs(15);
+
+/// Runs the operator until it is told to stop.
+pub fn main(args: OperatorArgs) -> ExitCode {
+    log(args.log_format);
+    let options = Options {
+        namespaces: args
+            .namespaces
+            .into_iter()
+            .filter(|one| !one.is_empty())
+            .collect(),
+        agent_image: args.image,
+        health: args.health_address,
+        concurrency: args.concurrency,
+        lease: Some(LeaseConfig {
+            namespace: args.lease_namespace,
+            name: "tikv-security-operator".to_owned(),
+            identity: args.identity.unwrap_or_else(anybody),
+            duration: LEASE,
+        }),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime
+            .block_on(run(options))
+            .map_err(|error| error.to_string()),
+        Err(error) => Err(format!("no threads: {error}")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tikv-security operator: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// An identity for an operator outside of a pod.
+fn anybody() -> String {
+    let mut dice = [0_u8; 8];
+    // Without random numbers the process number has to do.
+    let _ = getrandom::fill(&mut dice);
+    format!("{}-{:016x}", std::process::id(), u64::from_le_bytes(dice))
+}
+
+fn log(format: LogFormat) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| EnvFilter::new("info,kube=warn,hyper=warn"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    // Already set in tests, and that is fine.
+    let _ = match format {
+        LogFormat::Text => builder.try_init(),
+        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    };
+}

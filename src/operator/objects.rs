@@ -1,0 +1,223 @@
+//! Reading and writing objects of the API server, never somebody else's by mistake.
+
+use std::fmt::Debug;
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::core::PartialObjectMeta;
+use kube::{Api, Client, Resource, ResourceExt as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::error::Error;
+use crate::api::{LABEL_NAME, MANAGER};
+
+/// Kinds in a namespace that can be read and written.
+pub trait Kind:
+    Resource<DynamicType = (), Scope = NamespaceResourceScope>
+    + Serialize
+    + DeserializeOwned
+    + Clone
+    + Debug
+{
+}
+
+impl<K> Kind for K where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Serialize
+        + DeserializeOwned
+        + Clone
+        + Debug
+{
+}
+
+/// The objects of one `TikvSecurity`.
+#[derive(Clone)]
+pub struct Objects {
+    client: Client,
+    namespace: String,
+    owner: String,
+    owner_uid: String,
+}
+
+impl Objects {
+    /// The objects in `namespace` for the `TikvSecurity` called `owner`.
+    pub fn new(client: Client, namespace: &str, owner: &str, owner_uid: &str) -> Self {
+        Self {
+            client,
+            namespace: namespace.to_owned(),
+            owner: owner.to_owned(),
+            owner_uid: owner_uid.to_owned(),
+        }
+    }
+
+    /// The API of one kind in our namespace.
+    pub fn api<K: Kind>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// One object as it is now; not from a cache, so a reconcile sees what the last one wrote.
+    pub async fn get<K: Kind>(&self, name: &str) -> Result<Option<K>, Error> {
+        let doing = || format!("reading {} {}", kind::<K>(), self.at(name));
+        self.api::<K>()
+            .get_opt(name)
+            .await
+            .map_err(Error::kube(doing()))
+    }
+
+    /// Objects with a label selector.
+    pub async fn list<K: Kind>(&self, selector: &str) -> Result<Vec<K>, Error> {
+        let doing = format!("listing {} in {}", kind::<K>(), self.namespace);
+        let params = ListParams::default().labels(selector);
+        let list = self.api::<K>().list(&params).await;
+        list.map(|list| list.items).map_err(Error::kube(doing))
+    }
+
+    /// Makes the object, or brings the one we made before to this form.
+    ///
+    /// # Guarantees
+    /// An object that was not made for this `TikvSecurity` is refused. What was looked at is what is written:
+    /// a new one is created (never taken over), an old one is named by its UID.
+    ///
+    /// # Errors
+    /// `Error::Foreign`, or what the API server says; a race is a 409 and is tried again.
+    pub async fn put<K: Kind>(&self, object: &K) -> Result<K, Error> {
+        let name = object.name_any();
+        let doing = || format!("writing {} {}", kind::<K>(), self.at(&name));
+        let Some(found) = self.metadata::<K>(&name).await? else {
+            let params = PostParams {
+                field_manager: Some(MANAGER.to_owned()),
+                ..PostParams::default()
+            };
+            let made = self.api::<K>().create(&params, object).await;
+            return made.map_err(Error::kube(doing()));
+        };
+        self.refuse_foreign(&found)?;
+        let mut patch = value(object)?;
+        pin(&mut patch, found.uid());
+        self.apply_value(&name, patch).await
+    }
+
+    /// Lays our fields over an object of the user's, whose UID is given; the rest stays as it is.
+    pub async fn overlay<K: Kind>(
+        &self,
+        name: &str,
+        uid: &str,
+        mut fields: Value,
+    ) -> Result<K, Error> {
+        pin(&mut fields, Some(uid.to_owned()));
+        self.apply_value(name, fields).await
+    }
+
+    /// Refuses when an object of this name is there and not ours.
+    pub async fn guard<K: Kind>(&self, name: &str) -> Result<(), Error> {
+        match self.metadata::<K>(name).await? {
+            Some(found) => self.refuse_foreign(&found),
+            None => Ok(()),
+        }
+    }
+
+    /// Deletes exactly this pod: one that was made anew under the same name meanwhile stays. Gone is done.
+    pub async fn delete_pod(&self, name: &str, uid: &str) -> Result<(), Error> {
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: Some(uid.to_owned()),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        match self.api::<Pod>().delete(name, &params).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            Err(error) => Err(Error::kube(format!("deleting pod {}", self.at(name)))(
+                error,
+            )),
+        }
+    }
+
+    /// Deletes an object that is ours. Gone is done.
+    pub async fn delete<K: Kind>(&self, name: &str) -> Result<(), Error> {
+        let Some(found) = self.metadata::<K>(name).await? else {
+            return Ok(());
+        };
+        self.refuse_foreign(&found)?;
+        let params = DeleteParams {
+            preconditions: Some(Preconditions {
+                uid: found.uid(),
+                resource_version: None,
+            }),
+            ..DeleteParams::default()
+        };
+        let doing = format!("deleting {} {}", kind::<K>(), self.at(name));
+        match self.api::<K>().delete(name, &params).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            Err(error) => Err(Error::kube(doing)(error)),
+        }
+    }
+
+    async fn metadata<K: Kind>(&self, name: &str) -> Result<Option<PartialObjectMeta<K>>, Error> {
+        let doing = format!("looking for {} {}", kind::<K>(), self.at(name));
+        self.api::<K>()
+            .get_metadata_opt(name)
+            .await
+            .map_err(Error::kube(doing))
+    }
+
+    async fn apply_value<K: Kind>(&self, name: &str, patch: Value) -> Result<K, Error> {
+        let doing = format!("writing {} {}", kind::<K>(), self.at(name));
+        self.api::<K>()
+            .patch(
+                name,
+                &PatchParams::apply(MANAGER).force(),
+                &Patch::Apply(patch),
+            )
+            .await
+            .map_err(Error::kube(doing))
+    }
+
+    fn refuse_foreign<K: Kind>(&self, found: &PartialObjectMeta<K>) -> Result<(), Error> {
+        let why = match found
+            .owner_references()
+            .iter()
+            .find(|one| one.controller == Some(true))
+        {
+            Some(owner) if owner.uid == self.owner_uid => return Ok(()),
+            Some(owner) => format!("it is controlled by {} {}", owner.kind, owner.name),
+            // Left behind by an earlier object of the same name, which took its owner reference off.
+            None if found.labels().get(LABEL_NAME) == Some(&self.owner) => return Ok(()),
+            None => format!("it lacks the label {LABEL_NAME}={}", self.owner),
+        };
+        Err(Error::Foreign {
+            kind: kind::<K>(),
+            name: self.at(&found.name_any()),
+            why,
+        })
+    }
+
+    fn at(&self, name: &str) -> String {
+        format!("{}/{name}", self.namespace)
+    }
+}
+
+fn kind<K: Kind>() -> String {
+    K::kind(&()).into_owned()
+}
+
+fn value<K: Kind>(object: &K) -> Result<Value, Error> {
+    serde_json::to_value(object)
+        .map_err(|error| Error::Malformed(format!("{} can not be written: {error}", kind::<K>())))
+}
+
+/// With the UID in it the write fails when the object was replaced meanwhile. Managed fields may not be sent.
+fn pin(object: &mut Value, uid: Option<String>) {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+        metadata.remove("resourceVersion");
+        if let Some(uid) = uid {
+            metadata.insert("uid".to_owned(), Value::String(uid));
+        }
+    }
+}

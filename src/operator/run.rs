@@ -1,0 +1,193 @@
+//! The process: health port, custom resources, leadership, control loops, the way out.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future;
+use kube::api::ListParams;
+use kube::core::PartialObjectMeta;
+use kube::{Api, Client, Config};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::health::{self, Readiness};
+use super::lease::{LeaseConfig, Term, while_leading};
+use super::metrics::Metrics;
+use super::reconcile::Context;
+use crate::api::v1alpha1::TikvSecurity;
+
+/// What the operator is told at start.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Namespaces to look after; all when empty.
+    pub namespaces: Vec<String>,
+    /// Image of the agent; the operator's own.
+    pub agent_image: String,
+    /// Address of `/healthz`, `/readyz` and `/metrics`.
+    pub health: SocketAddr,
+    /// `TikvSecurity` objects worked on at the same time, per watched namespace.
+    pub concurrency: u16,
+    /// The Lease; none to act without asking.
+    pub lease: Option<LeaseConfig>,
+}
+
+/// Why the operator can not run at all.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// No way to the API server.
+    #[error("no access to a Kubernetes API server: {0}")]
+    Config(#[from] kube::config::InferConfigError),
+    /// The client can not be made.
+    #[error("no client for the Kubernetes API server: {0}")]
+    Client(#[from] kube::Error),
+    /// The port is taken.
+    #[error("the health port {0} can not be opened: {1}")]
+    Health(SocketAddr, std::io::Error),
+    /// No signals.
+    #[error("signals can not be received: {0}")]
+    Signal(std::io::Error),
+}
+
+/// Runs until SIGTERM or SIGINT.
+pub async fn run(options: Options) -> Result<(), RunError> {
+    let client = Client::try_from(Config::infer().await?)?;
+    let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signal)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signal)?;
+    let stop = async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        tracing::info!("stopping: the reconciles that run are finished first");
+    };
+    run_until(client, options, stop).await
+}
+
+/// As `run`, with a client and an end of the caller's choice.
+pub async fn run_until(
+    client: Client,
+    options: Options,
+    stop: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), RunError> {
+    let listener = health::bind(options.health)
+        .await
+        .map_err(|error| RunError::Health(options.health, error))?;
+    let (readiness, metrics) = (Arc::new(Readiness::default()), Arc::new(Metrics::default()));
+    let (stopped, stopping) = watch::channel(false);
+    let context = Arc::new(Context::new(
+        client.clone(),
+        metrics.clone(),
+        options.agent_image.clone(),
+    ));
+    let work = lead(client.clone(), options, context, stopping.clone());
+    let side = future::join(
+        health::serve(listener, readiness.clone(), metrics),
+        watch_crds(client, readiness),
+    );
+    let stop = async move {
+        stop.await;
+        // The receivers live as long as the work.
+        let _ = stopped.send(true);
+        future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = work => {}
+        _ = side => {}
+        () = stop => {}
+    }
+    Ok(())
+}
+
+/// Stands by, leads, and stands by again when leadership was lost.
+async fn lead(
+    client: Client,
+    options: Options,
+    context: Arc<Context>,
+    stopping: watch::Receiver<bool>,
+) {
+    loop {
+        let work = control(&options, &context, &stopping);
+        let Some(lease) = &options.lease else {
+            return work.await;
+        };
+        let mut begun = stopping.clone();
+        let leading = std::cell::Cell::new(false);
+        let work = async {
+            leading.set(true);
+            work.await;
+        };
+        let mut term = std::pin::pin!(while_leading(client.clone(), lease, work));
+        let ended = tokio::select! {
+            term = &mut term => Some(term),
+            () = signalled(&mut begun) => None,
+        };
+        match ended {
+            Some(Term::Done(())) => return,
+            Some(Term::Lost) if *stopping.borrow() => return,
+            Some(Term::Lost) => {}
+            // Told to stop: a leader ends its work and gives the Lease back, a stand-by just goes.
+            None if leading.get() => {
+                term.await;
+                return;
+            }
+            None => return,
+        }
+    }
+}
+
+/// The control loops, once the custom resources are served.
+async fn control(options: &Options, context: &Arc<Context>, stopping: &watch::Receiver<bool>) {
+    let mut told = stopping.clone();
+    tokio::select! {
+        () = until_served(&context.client) => {}
+        () = signalled(&mut told) => return,
+    }
+    let all = vec![None];
+    let some = options.namespaces.iter().cloned().map(Some).collect();
+    let scopes = if options.namespaces.is_empty() {
+        all
+    } else {
+        some
+    };
+    tracing::info!(namespaces = ?options.namespaces, "watching");
+    let loops = scopes.into_iter().map(|namespace| {
+        let mut told = stopping.clone();
+        let stop = async move { signalled(&mut told).await };
+        super::controller::run(context.clone(), namespace, options.concurrency, stop)
+    });
+    future::join_all(loops).await;
+}
+
+async fn signalled(stopping: &mut watch::Receiver<bool>) {
+    // The sender gone means the same.
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+}
+
+async fn until_served(client: &Client) {
+    while !served(client).await {
+        tokio::time::sleep(Duration::from_secs(3)).await;
+    }
+}
+
+async fn watch_crds(client: Client, readiness: Arc<Readiness>) {
+    loop {
+        let served = served(&client).await;
+        readiness.crds_served(served);
+        let pause = if served { 30 } else { 3 };
+        tokio::time::sleep(Duration::from_secs(pause)).await;
+    }
+}
+
+async fn served(client: &Client) -> bool {
+    let api = Api::<PartialObjectMeta<TikvSecurity>>::all(client.clone());
+    match api.list(&ListParams::default().limit(1)).await {
+        Ok(_) => true,
+        // In a namespaced installation the list over all is forbidden, which proves that it is served.
+        Err(kube::Error::Api(status)) if status.code == 403 => true,
+        Err(error) => {
+            tracing::warn!(%error, "TikvSecurity is not served (yet)");
+            false
+        }
+    }
+}
