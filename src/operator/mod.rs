@@ -7,5 +7,6 @@ pub mod health;
 pub mod lease;
 pub mod metrics;
 mod objects;
+mod probes;
 mod reconcile;
 pub mod run;
