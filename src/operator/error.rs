@@ -53,6 +53,9 @@ pub enum Error {
     /// The object can not be understood.
     #[error("{0}")]
     Malformed(String),
+    /// Something went away meanwhile.
+    #[error("{0}")]
+    Gone(String),
     /// PD did not do it.
     #[error("{doing}: {source}")]
     Pd {
@@ -95,7 +98,20 @@ impl Error {
                 _ => Class::Retry,
             },
             Self::Foreign { .. } | Self::Malformed(_) | Self::Issue { .. } => Class::Human,
+            Self::Gone(_) => Class::Wait,
             Self::Pd { .. } => Class::Retry,
+        }
+    }
+
+    /// A stable word for events.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::Kube { .. } => "RefusedByApiServer",
+            Self::Foreign { .. } => "ForeignObject",
+            Self::Malformed(_) => "Malformed",
+            Self::Gone(_) => "Gone",
+            Self::Pd { .. } => "PdFailed",
+            Self::Issue { .. } => "IssueFailed",
         }
     }
 }

@@ -5,14 +5,15 @@ use std::fmt::Debug;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, Preconditions};
-use kube::core::PartialObjectMeta;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::error::Error;
-use crate::api::{LABEL_NAME, MANAGER};
+use crate::api::v1alpha1::{TikvSecurity, TikvSecurityStatus, TikvVolume};
+use crate::api::{FINALIZER, LABEL_NAME, MANAGER};
 
 /// Kinds in a namespace that can be read and written.
 pub trait Kind:
@@ -58,6 +59,16 @@ impl Objects {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
+    /// Name of the `TikvSecurity`.
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// `TikvSecurity` objects, of which one that nobody can read does not hide the others.
+    pub fn guarded(&self) -> Api<DeserializeGuard<TikvSecurity>> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
     /// One object as it is now; not from a cache, so a reconcile sees what the last one wrote.
     pub async fn get<K: Kind>(&self, name: &str) -> Result<Option<K>, Error> {
         let doing = || format!("reading {} {}", kind::<K>(), self.at(name));
@@ -75,6 +86,13 @@ impl Objects {
         list.map(|list| list.items).map_err(Error::kube(doing))
     }
 
+    /// Metadata of all objects of a kind.
+    pub async fn list_metadata<K: Kind>(&self) -> Result<Vec<PartialObjectMeta<K>>, Error> {
+        let doing = format!("listing {} in {}", kind::<K>(), self.namespace);
+        let list = self.api::<K>().list_metadata(&ListParams::default()).await;
+        list.map(|list| list.items).map_err(Error::kube(doing))
+    }
+
     /// Makes the object, or brings the one we made before to this form.
     ///
     /// # Guarantees
@@ -85,14 +103,8 @@ impl Objects {
     /// `Error::Foreign`, or what the API server says; a race is a 409 and is tried again.
     pub async fn put<K: Kind>(&self, object: &K) -> Result<K, Error> {
         let name = object.name_any();
-        let doing = || format!("writing {} {}", kind::<K>(), self.at(&name));
         let Some(found) = self.metadata::<K>(&name).await? else {
-            let params = PostParams {
-                field_manager: Some(MANAGER.to_owned()),
-                ..PostParams::default()
-            };
-            let made = self.api::<K>().create(&params, object).await;
-            return made.map_err(Error::kube(doing()));
+            return self.create(object).await;
         };
         self.refuse_foreign(&found)?;
         let mut patch = value(object)?;
@@ -100,15 +112,29 @@ impl Objects {
         self.apply_value(&name, patch).await
     }
 
-    /// Lays our fields over an object of the user's, whose UID is given; the rest stays as it is.
-    pub async fn overlay<K: Kind>(
-        &self,
-        name: &str,
-        uid: &str,
-        mut fields: Value,
-    ) -> Result<K, Error> {
-        pin(&mut fields, Some(uid.to_owned()));
-        self.apply_value(name, fields).await
+    /// Makes the object; one of this name that is there already is never touched.
+    pub async fn create<K: Kind>(&self, object: &K) -> Result<K, Error> {
+        let doing = format!("making {} {}", kind::<K>(), self.at(&object.name_any()));
+        let params = PostParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PostParams::default()
+        };
+        let made = self.api::<K>().create(&params, object).await;
+        made.map_err(Error::kube(doing))
+    }
+
+    /// A JSON merge patch; with a resource version in it, it fits what was looked at or fails.
+    pub async fn merge<K: Kind>(&self, name: &str, patch: &Value) -> Result<K, Error> {
+        let doing = format!("changing {} {}", kind::<K>(), self.at(name));
+        let params = PatchParams {
+            field_manager: Some(MANAGER.to_owned()),
+            ..PatchParams::default()
+        };
+        let merged = self
+            .api::<K>()
+            .patch(name, &params, &Patch::Merge(patch))
+            .await;
+        merged.map_err(Error::kube(doing))
     }
 
     /// Refuses when an object of this name is there and not ours.
@@ -121,6 +147,11 @@ impl Objects {
 
     /// Deletes exactly this pod: one that was made anew under the same name meanwhile stays. Gone is done.
     pub async fn delete_pod(&self, name: &str, uid: &str) -> Result<(), Error> {
+        self.delete_exactly::<Pod>(name, uid).await
+    }
+
+    /// Deletes the object if it is still the one with this UID. Gone is done.
+    pub async fn delete_exactly<K: Kind>(&self, name: &str, uid: &str) -> Result<(), Error> {
         let params = DeleteParams {
             preconditions: Some(Preconditions {
                 uid: Some(uid.to_owned()),
@@ -128,12 +159,12 @@ impl Objects {
             }),
             ..DeleteParams::default()
         };
-        match self.api::<Pod>().delete(name, &params).await {
+        let doing = format!("deleting {} {}", kind::<K>(), self.at(name));
+        match self.api::<K>().delete(name, &params).await {
             Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
-            Err(error) => Err(Error::kube(format!("deleting pod {}", self.at(name)))(
-                error,
-            )),
+            // 409: another one by now.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            Err(error) => Err(Error::kube(doing)(error)),
         }
     }
 
@@ -143,19 +174,92 @@ impl Objects {
             return Ok(());
         };
         self.refuse_foreign(&found)?;
-        let params = DeleteParams {
-            preconditions: Some(Preconditions {
-                uid: found.uid(),
-                resource_version: None,
-            }),
-            ..DeleteParams::default()
+        self.delete_exactly::<K>(name, &found.uid().unwrap_or_default())
+            .await
+    }
+
+    /// Takes our owner reference off an object, so that it outlives us. Somebody else's is left alone.
+    pub async fn release<K: Kind>(&self, name: &str) -> Result<(), Error> {
+        let Some(found) = self.metadata::<K>(name).await? else {
+            return Ok(());
         };
-        let doing = format!("deleting {} {}", kind::<K>(), self.at(name));
-        match self.api::<K>().delete(name, &params).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-            Err(error) => Err(Error::kube(doing)(error)),
+        let mut others = found.owner_references().to_vec();
+        others.retain(|owner| owner.uid != self.owner_uid);
+        if others.len() == found.owner_references().len() {
+            return Ok(());
         }
+        let patch = json!({"metadata": {
+            "resourceVersion": found.resource_version(),
+            "ownerReferences": others,
+        }});
+        self.merge::<K>(name, &patch).await.map(drop)
+    }
+
+    /// Puts our finalizer onto the `TikvSecurity`, or takes it off. Gone is done.
+    pub async fn set_finalizer(&self, present: bool) -> Result<(), Error> {
+        let Some(found) = self.metadata::<TikvSecurity>(&self.owner).await? else {
+            return Ok(());
+        };
+        let mut finalizers = found.finalizers().to_vec();
+        let there = finalizers.iter().any(|one| one == FINALIZER);
+        if there == present || found.uid().as_ref() != Some(&self.owner_uid) {
+            return Ok(());
+        }
+        finalizers.retain(|one| one != FINALIZER);
+        if present {
+            finalizers.push(FINALIZER.to_owned());
+        }
+        let patch = json!({"metadata": {
+            "resourceVersion": found.resource_version(),
+            "finalizers": finalizers,
+        }});
+        self.merge::<TikvSecurity>(&self.owner, &patch)
+            .await
+            .map(drop)
+    }
+
+    /// Writes the status of the `TikvSecurity`, if it is still the one with the same UID; `unchanged` if nobody
+    /// wrote to it since it was read.
+    pub async fn put_status(
+        &self,
+        resource: &TikvSecurity,
+        status: &TikvSecurityStatus,
+        unchanged: bool,
+    ) -> Result<(), Error> {
+        let mut bare = TikvSecurity::new(&self.owner, resource.spec.clone());
+        bare.status = Some(status.clone());
+        let version = resource.resource_version().filter(|_| unchanged);
+        self.apply_status(&bare, resource.uid(), version).await
+    }
+
+    /// Writes the status of a volume object.
+    pub async fn put_volume_status(&self, volume: &TikvVolume) -> Result<(), Error> {
+        self.apply_status(volume, None, None).await
+    }
+
+    async fn apply_status<K: Kind>(
+        &self,
+        object: &K,
+        uid: Option<String>,
+        version: Option<String>,
+    ) -> Result<(), Error> {
+        let name = object.name_any();
+        let doing = format!("writing the status of {} {}", kind::<K>(), self.at(&name));
+        let whole = value(object)?;
+        let mut patch = json!({
+            "apiVersion": K::api_version(&()),
+            "kind": K::kind(&()),
+            "metadata": {"name": name},
+            "status": whole.get("status"),
+        });
+        pin(&mut patch, uid);
+        if let Some(version) = version {
+            patch["metadata"]["resourceVersion"] = Value::String(version);
+        }
+        let params = PatchParams::apply(MANAGER).force();
+        let api = self.api::<K>();
+        let written = api.patch_status(&name, &params, &Patch::Apply(patch)).await;
+        written.map(drop).map_err(Error::kube(doing))
     }
 
     async fn metadata<K: Kind>(&self, name: &str) -> Result<Option<PartialObjectMeta<K>>, Error> {

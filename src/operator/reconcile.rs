@@ -1,29 +1,62 @@
 //! One reconcile: observe, plan, apply, report.
+//!
+//! # Flow
+//! Read the resource and its world → `plan` → (status, if it must be known before acting) → actions in order →
+//! volume objects, status, events, metrics.
+//!
+//! # Guarantees
+//! May be cut after any await: what is needed to go on is in the cluster before it is needed. An idle cluster is
+//! not written to.
+//!
+//! # Assumptions
+//! One reconcile at a time for a resource (the controller's queue), one operator (the Lease). Should both fail,
+//! writes carry UIDs and resource versions, and the slower one fails.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use kube::Client;
-use kube::core::PartialObjectMeta;
+use jiff::Timestamp;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::runtime::events::{Recorder, Reporter};
+use kube::{Client, ResourceExt as _};
 
-use super::error::Error;
+use super::apply::Applier;
+use super::error::{Class, Error};
+use super::master_key::Proofs;
 use super::metrics::Metrics;
+use super::objects::Objects;
+use super::observe::{View, observe};
+use super::probes::Probes;
+use super::report;
+use crate::api::MANAGER;
 use crate::api::v1alpha1::TikvSecurity;
+use crate::plan::action::{Note, Plan};
+use crate::plan::plan;
 
-/// What every reconcile has at hand.
+/// What every reconcile has at hand. Nothing in it is missed after a restart.
 pub struct Context {
     pub(super) client: Client,
     pub(super) metrics: Arc<Metrics>,
     pub(super) agent_image: String,
+    pub(super) probes: Probes,
+    pub(super) proofs: Proofs,
+    pub(super) recorder: Recorder,
 }
 
 impl Context {
     /// With an empty memory.
     pub fn new(client: Client, metrics: Arc<Metrics>, agent_image: String) -> Self {
+        let reporter = Reporter {
+            controller: MANAGER.to_owned(),
+            instance: std::env::var("POD_NAME").ok(),
+        };
         Self {
+            recorder: Recorder::new(client.clone(), reporter),
             client,
             metrics,
             agent_image,
+            probes: Probes::default(),
+            proofs: Proofs::default(),
         }
     }
 }
@@ -33,6 +66,70 @@ pub(super) async fn reconcile(
     subject: &PartialObjectMeta<TikvSecurity>,
     context: &Context,
 ) -> Result<Duration, Error> {
-    let _ = subject;
-    Ok(Duration::from_secs(30))
+    let (namespace, name) = (subject.namespace().unwrap_or_default(), subject.name_any());
+    context.metrics.reconciled(&namespace, &name);
+    let uid = subject.uid().unwrap_or_default();
+    let objects = Objects::new(context.client.clone(), &namespace, &name, &uid);
+    let found = objects.guarded().get_opt(&name).await;
+    let resource = match found.map_err(Error::kube(format!("reading {namespace}/{name}")))? {
+        // Deleted, or made anew: then it comes under its own UID.
+        None => return Ok(LATER),
+        Some(DeserializeGuard(Ok(resource))) if resource.uid().as_ref() != Some(&uid) => {
+            return Ok(SOON);
+        }
+        Some(DeserializeGuard(Ok(resource))) => resource,
+        Some(DeserializeGuard(Err(invalid))) => {
+            return Err(Error::Malformed(format!(
+                "TikvSecurity {namespace}/{name} can not be understood: {invalid}"
+            )));
+        }
+    };
+    let kept = resource.clone();
+    let outcome = step(context, &objects, resource).await;
+    if let Err(error) = &outcome
+        && error.class() == Class::Human
+    {
+        let note = Note {
+            warning: true,
+            reason: error.reason().to_owned(),
+            message: error.to_string(),
+        };
+        report::events(&context.recorder, &kept, &[note]).await;
+    }
+    outcome
+}
+
+const SOON: Duration = Duration::from_secs(1);
+const LATER: Duration = Duration::from_mins(10);
+
+async fn step(
+    context: &Context,
+    objects: &Objects,
+    resource: TikvSecurity,
+) -> Result<Duration, Error> {
+    let View { observed, pd } = observe(context, objects, resource).await?;
+    let plan: Plan = plan(&observed, Timestamp::now());
+    report::metrics(&context.metrics, &observed, &plan.status);
+    let resource = &observed.resource;
+    if plan.persist_first {
+        report::status(objects, resource, &plan.status, true).await?;
+    }
+    let applier = Applier { objects, pd: &pd };
+    for action in &plan.actions {
+        tracing::info!(
+            namespace = observed.namespace(),
+            name = observed.name(),
+            action = action.name(),
+            "acting"
+        );
+        applier.apply(action).await?;
+    }
+    if resource.metadata.deletion_timestamp.is_none() {
+        report::volumes(objects, &observed, &plan.volumes).await?;
+        if !plan.persist_first {
+            report::status(objects, resource, &plan.status, false).await?;
+        }
+    }
+    report::events(&context.recorder, resource, &plan.events).await;
+    Ok(Duration::try_from(plan.requeue).unwrap_or(SOON).max(SOON))
 }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::future;
@@ -112,9 +113,9 @@ async fn lead(
             return work.await;
         };
         let mut begun = stopping.clone();
-        let leading = std::cell::Cell::new(false);
+        let leading = AtomicBool::new(false);
         let work = async {
-            leading.set(true);
+            leading.store(true, Ordering::Relaxed);
             work.await;
         };
         let mut term = std::pin::pin!(while_leading(client.clone(), lease, work));
@@ -127,7 +128,7 @@ async fn lead(
             Some(Term::Lost) if *stopping.borrow() => return,
             Some(Term::Lost) => {}
             // Told to stop: a leader ends its work and gives the Lease back, a stand-by just goes.
-            None if leading.get() => {
+            None if leading.load(Ordering::Relaxed) => {
                 term.await;
                 return;
             }

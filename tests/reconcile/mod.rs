@@ -2,6 +2,11 @@
 #![allow(dead_code, missing_docs)]
 
 pub mod apiserver;
+pub mod calls;
+pub mod node;
+pub mod pd;
+pub mod server;
+pub mod world;
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, ObjectMeta, PostParams};

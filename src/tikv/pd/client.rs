@@ -16,8 +16,7 @@ use crate::tikv::http::{Answer, Endpoint, Transport};
 /// A client of all members of one PD.
 #[derive(Clone)]
 pub struct PdClient {
-    endpoints: Vec<Endpoint>,
-    transport: Transport,
+    members: Vec<(Endpoint, Transport)>,
 }
 
 /// Why PD did not do it.
@@ -55,9 +54,36 @@ impl PdClient {
         tls: Option<Arc<ClientConfig>>,
         patience: Duration,
     ) -> Self {
+        let secure = tls.is_some();
+        let members = endpoints.into_iter().map(|endpoint| (endpoint, secure));
+        Self::mixed(members.collect(), tls, patience)
+    }
+
+    /// A client of members of which some speak TLS and some plaintext, as in the middle of a switch. A member that
+    /// speaks TLS is passed over when there is no `tls`.
+    pub fn mixed(
+        members: Vec<(Endpoint, bool)>,
+        tls: Option<Arc<ClientConfig>>,
+        patience: Duration,
+    ) -> Self {
+        let plain = Transport {
+            tls: None,
+            patience,
+        };
+        let secured = tls.map(|tls| Transport {
+            tls: Some(tls),
+            patience,
+        });
+        let members = members.into_iter().filter_map(|(endpoint, secure)| {
+            let transport = if secure {
+                secured.clone()?
+            } else {
+                plain.clone()
+            };
+            Some((endpoint, transport))
+        });
         Self {
-            endpoints,
-            transport: Transport { tls, patience },
+            members: members.collect(),
         }
     }
 
@@ -143,10 +169,8 @@ impl PdClient {
     ) -> Result<Answer, PdError> {
         let body = body.map(|value| value.to_string().into_bytes());
         let mut failures = Vec::new();
-        for endpoint in &self.endpoints {
-            let sent = self
-                .transport
-                .send(endpoint, method.clone(), path, body.clone());
+        for (endpoint, transport) in &self.members {
+            let sent = transport.send(endpoint, method.clone(), path, body.clone());
             match sent.await {
                 Ok(answer) if leaderless(&answer) => {
                     failures.push(format!("{endpoint} answered {}", answer.status));
@@ -156,7 +180,7 @@ impl PdClient {
             }
         }
         if failures.is_empty() {
-            failures.push("no member is known".to_owned());
+            failures.push("no member that could be asked".to_owned());
         }
         Err(PdError::Unreachable(failures.join("; ")))
     }

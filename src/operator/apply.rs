@@ -1,0 +1,143 @@
+//! Carries out what was planned, one effect at a time; the first that fails ends the reconcile.
+//!
+//! # Guarantees
+//! Each effect names what it was decided on (UID or resource version) or is harmless when repeated, so a crash
+//! before, within or after it is mended by the next reconcile.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+
+use super::error::Error;
+use super::objects::Objects;
+use super::observe::secrets::{CA, CERTIFICATE, KEY, authority};
+use crate::plan::action::{Action, OwnedKind};
+use crate::tikv::pd::{PdClient, PdError};
+use crate::tls::authority::{Authority, IssueError};
+use crate::tls::leaf::LeafSpec;
+
+/// What an action is carried out with.
+pub(super) struct Applier<'a> {
+    /// Objects of the `TikvSecurity`.
+    pub objects: &'a Objects,
+    /// PD as it was reached when it was looked at.
+    pub pd: &'a PdClient,
+}
+
+impl Applier<'_> {
+    /// Carries out one action.
+    pub async fn apply(&self, action: &Action) -> Result<(), Error> {
+        let objects = self.objects;
+        match action {
+            Action::AddFinalizer => objects.set_finalizer(true).await,
+            Action::RemoveFinalizer => objects.set_finalizer(false).await,
+            Action::IssueCa {
+                metadata,
+                common_name,
+                duration,
+            } => self.issue_ca(metadata, common_name, *duration).await,
+            Action::IssueLeaf {
+                metadata,
+                authority,
+                spec,
+            } => self.issue_leaf(metadata, authority, spec).await,
+            Action::ApplyConfigMap(map) => objects.put::<ConfigMap>(map).await.map(drop),
+            Action::PatchStatefulSet { name, patch } => {
+                objects.merge::<StatefulSet>(name, patch).await.map(drop)
+            }
+            Action::UpdatePdPeerUrls {
+                name,
+                member_id,
+                urls,
+            } => {
+                let sent = self.pd.set_peer_urls(&member_id.to_string(), urls).await;
+                sent.map_err(pd(format!("setting the peer URLs of PD member {name}")))
+            }
+            Action::TransferPdLeader { to } => {
+                let sent = self.pd.transfer_leader(to).await;
+                sent.map_err(pd(format!("giving PD's leadership to {to}")))
+            }
+            Action::SetMaxStoreDownTime(value) => {
+                let sent = self.pd.set_max_store_down_time(value).await;
+                sent.map_err(pd(format!("setting PD's max-store-down-time to {value}")))
+            }
+            Action::EvictLeaders { store } => {
+                let sent = self.pd.add_evict_leader(*store).await;
+                sent.map_err(pd(format!("evicting leaders from store {store}")))
+            }
+            Action::StopEvicting { store } => {
+                let sent = self.pd.remove_evict_leader(*store).await;
+                sent.map_err(pd(format!("letting leaders back to store {store}")))
+            }
+            Action::DeletePod { name, uid, .. } => objects.delete_pod(name, uid).await,
+            Action::DeleteConfigMap { name, uid } => {
+                objects.delete_exactly::<ConfigMap>(name, uid).await
+            }
+            Action::ReleaseOwnership { kind, name } => match kind {
+                OwnedKind::Secret => objects.release::<Secret>(name).await,
+                OwnedKind::ConfigMap => objects.release::<ConfigMap>(name).await,
+            },
+        }
+    }
+
+    async fn issue_ca(
+        &self,
+        metadata: &ObjectMeta,
+        common_name: &str,
+        duration: jiff::SignedDuration,
+    ) -> Result<(), Error> {
+        let made = Authority::generate(common_name, Timestamp::now(), duration)
+            .map_err(issue(format!("making the CA {common_name}")))?;
+        let key = made.key_pem();
+        let data = [
+            (CERTIFICATE, made.certificate_pem().as_bytes()),
+            (KEY, key.expose()),
+        ];
+        self.objects.create(&secret(metadata, data)).await.map(drop)
+    }
+
+    async fn issue_leaf(
+        &self,
+        metadata: &ObjectMeta,
+        from: &str,
+        spec: &LeafSpec,
+    ) -> Result<(), Error> {
+        let doing = || format!("issuing the certificate {}", spec.common_name);
+        self.objects.guard::<Secret>(from).await?;
+        let stored: Option<Secret> = self.objects.get(from).await?;
+        let stored = stored
+            .ok_or_else(|| Error::Gone(format!("{}: the Secret {from} is not there", doing())))?;
+        let ca = authority(&stored)
+            .map_err(|why| Error::Malformed(format!("{}: Secret {from}: {why}", doing())))?;
+        let leaf = ca.issue(spec, Timestamp::now()).map_err(issue(doing()))?;
+        let data = [
+            (CA, ca.certificate_pem().as_bytes()),
+            (CERTIFICATE, leaf.certificate_pem.as_bytes()),
+            (KEY, leaf.key_pem.expose()),
+        ];
+        // All three in one write: TiKV must never see a key beside another certificate (facts, TLS §2.1).
+        self.objects.put(&secret(metadata, data)).await.map(drop)
+    }
+}
+
+fn secret<const N: usize>(metadata: &ObjectMeta, data: [(&str, &[u8]); N]) -> Secret {
+    let data = data.map(|(key, bytes)| (key.to_owned(), ByteString(bytes.to_vec())));
+    Secret {
+        metadata: metadata.clone(),
+        type_: Some("kubernetes.io/tls".to_owned()),
+        data: Some(BTreeMap::from(data)),
+        ..Secret::default()
+    }
+}
+
+fn pd(doing: String) -> impl FnOnce(PdError) -> Error {
+    move |source| Error::Pd { doing, source }
+}
+
+fn issue(doing: String) -> impl FnOnce(IssueError) -> Error {
+    move |source| Error::Issue { doing, source }
+}

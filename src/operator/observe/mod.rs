@@ -1,0 +1,90 @@
+//! Looks at everything a plan may look at. A source that fails becomes data; only the API server's failure is an error.
+
+mod pd;
+mod pods;
+pub(super) mod secrets;
+mod workload;
+
+use kube::ResourceExt as _;
+
+use super::error::Error;
+use super::master_key;
+use super::objects::Objects;
+use super::reconcile::Context;
+use crate::api::LABEL_NAME;
+use crate::api::v1alpha1::{TikvSecurity, TikvVolume};
+use crate::plan::names::{Part, agent_config};
+use crate::plan::observed::Observed;
+use crate::tikv::pd::PdClient;
+
+/// What was seen, and the means to act on it that a plan does not see.
+pub(super) struct View {
+    /// For the planner.
+    pub observed: Observed,
+    /// PD, as it can be reached now.
+    pub pd: PdClient,
+}
+
+/// Looks once. All objects are read from the API server, none from a cache: nothing is older than our last write.
+pub(super) async fn observe(
+    context: &Context,
+    objects: &Objects,
+    resource: TikvSecurity,
+) -> Result<View, Error> {
+    let (name, spec) = (resource.name_any(), &resource.spec.cluster);
+    let secrets = secrets::read(objects, &name).await?;
+    let tikv = workload::read(objects, &spec.tikv).await?;
+    let pd_workload = workload::read(objects, &spec.pd).await?;
+    let agent_config = objects.get(&agent_config(&name)).await?;
+    let volumes: Vec<TikvVolume> = objects.list(&format!("{LABEL_NAME}={name}")).await?;
+    let others = others(objects, &resource).await?;
+    let master_key = master_key::prove(context, objects, &resource).await?;
+
+    let tls = secrets.client_config();
+    let pd = pd::client(&pd_workload.pods, &Part::Pd.secret(&name), tls.clone());
+    let now = jiff::Timestamp::now();
+    let look = pods::Look {
+        probes: &context.probes,
+        secrets: &secrets,
+        resource: &name,
+        now,
+    };
+    let (pd_state, agents, served) = futures::join!(
+        pd::state(&pd, !pd_workload.pods.is_empty()),
+        pods::agents(&tikv.pods, tls),
+        look.served(&tikv.pods, &pd_workload.pods),
+    );
+    let observed = Observed {
+        resource,
+        others,
+        tikv,
+        pd: pd_workload,
+        secrets: secrets.into_facts(),
+        agent_config,
+        volumes: volumes
+            .into_iter()
+            .map(|volume| (volume.name_any(), volume))
+            .collect(),
+        pd_state,
+        agents,
+        served,
+        master_key,
+        agent_image: context.agent_image.clone(),
+    };
+    Ok(View { observed, pd })
+}
+
+/// The other objects of the namespace; those that nobody can read claim nothing.
+async fn others(objects: &Objects, resource: &TikvSecurity) -> Result<Vec<TikvSecurity>, Error> {
+    use kube::core::DeserializeGuard;
+    let api = objects.guarded();
+    let all = api
+        .list(&kube::api::ListParams::default())
+        .await
+        .map_err(Error::kube("listing TikvSecurity"))?;
+    let readable = all
+        .into_iter()
+        .filter_map(|DeserializeGuard(one)| one.ok())
+        .filter(|one: &TikvSecurity| one.name_any() != resource.name_any());
+    Ok(readable.collect())
+}

@@ -1,0 +1,164 @@
+//! What runs in the pods: the agents' reports and the certificates that ports really serve.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Pod;
+use kube::ResourceExt as _;
+use rustls::ClientConfig;
+
+use super::pd;
+use super::secrets::Secrets;
+use crate::api::AGENT_PORT;
+use crate::api::report::AgentReport;
+use crate::operator::agents;
+use crate::operator::probes::{self, Port, Probes};
+use crate::plan::names::{AGENT_CONTAINER, Part};
+use crate::plan::observed::{Served, ServedLeaf};
+use crate::tikv::status_port::STATUS_PORT;
+use crate::tls::probe::Protocol;
+
+/// TiKV's gRPC port.
+const TIKV_PORT: u16 = 20160;
+/// PD's peer port.
+const PEER_PORT: u16 = 2380;
+
+/// The pod's address, once it has one.
+pub(super) fn address(pod: &Pod) -> Option<IpAddr> {
+    let status = pod.status.as_ref()?;
+    let over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
+    let address = status.pod_ip.as_ref()?.parse().ok()?;
+    (!over).then_some(address)
+}
+
+/// The pod's name under its headless Service, which the wildcards in the leaves cover.
+pub(super) fn server_name(pod: &Pod) -> String {
+    let name = pod.name_any();
+    let namespace = pod.namespace().unwrap_or_default();
+    let spec = pod.spec.as_ref();
+    match spec.and_then(|spec| spec.subdomain.as_ref()) {
+        Some(service) => format!("{name}.{service}.{namespace}.svc"),
+        None => name,
+    }
+}
+
+/// True when the pod mounts the Secret, so that its process speaks TLS with it.
+pub(super) fn mounts_secret(pod: &Pod, secret: &str) -> bool {
+    let volumes = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.into_iter().any(|volume| {
+        let name = volume
+            .secret
+            .as_ref()
+            .and_then(|source| source.secret_name.as_deref());
+        let projected = volume
+            .projected
+            .iter()
+            .flat_map(|all| all.sources.iter().flatten());
+        let mut projected = projected.filter_map(|source| source.secret.as_ref());
+        name == Some(secret) || projected.any(|source| source.name == secret)
+    })
+}
+
+fn has_agent(pod: &Pod) -> bool {
+    let containers = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.init_containers.iter().flatten());
+    containers
+        .into_iter()
+        .any(|container| container.name == AGENT_CONTAINER)
+}
+
+/// Asks every agent at once.
+pub(super) async fn agents(
+    pods: &[Pod],
+    tls: Option<Arc<ClientConfig>>,
+) -> BTreeMap<String, Result<AgentReport, String>> {
+    let asked = pods.iter().filter(|pod| has_agent(pod)).filter_map(|pod| {
+        let (address, tls) = (address(pod)?, tls.clone());
+        Some(async move {
+            let report = match tls {
+                Some(tls) => agents::report(&address.to_string(), &server_name(pod), tls).await,
+                None => Err("the operator has no usable client certificate yet".to_owned()),
+            };
+            (pod.name_any(), report)
+        })
+    });
+    join_all(asked).await.into_iter().collect()
+}
+
+/// What is needed to look at ports.
+pub(super) struct Look<'a> {
+    /// Results of the last handshakes.
+    pub probes: &'a Probes,
+    /// What should be served, and our own certificate.
+    pub secrets: &'a Secrets,
+    /// Name of the `TikvSecurity`.
+    pub resource: &'a str,
+    /// Now.
+    pub now: Timestamp,
+}
+
+impl Look<'_> {
+    /// Handshakes with every port that should serve one of our leaves.
+    pub async fn served(&self, tikv: &[Pod], pd: &[Pod]) -> Vec<Served> {
+        let (grpc, http) = (Protocol::Grpc, Protocol::Http);
+        let ports = [
+            (tikv, Part::Tikv, TIKV_PORT, grpc),
+            (tikv, Part::Tikv, STATUS_PORT, http),
+            (tikv, Part::Agent, AGENT_PORT, http),
+            (pd, Part::Pd, pd::PORT, http),
+            (pd, Part::Pd, PEER_PORT, http),
+        ];
+        let looks = ports.into_iter().flat_map(|(pods, part, port, protocol)| {
+            let pods = pods.iter();
+            pods.filter_map(move |pod| self.one(pod, part, port, protocol))
+        });
+        join_all(looks).await
+    }
+
+    fn one<'a>(
+        &'a self,
+        pod: &'a Pod,
+        part: Part,
+        port: u16,
+        protocol: Protocol,
+    ) -> Option<impl Future<Output = Served> + 'a> {
+        let secret = part.secret(self.resource);
+        let address = SocketAddr::new(address(pod)?, port);
+        let set = self.secrets.client()?;
+        if !mounts_secret(pod, &secret) {
+            return None;
+        }
+        Some(async move {
+            let name = server_name(pod);
+            let look = probes::Look {
+                address,
+                name: &name,
+                protocol,
+                wanted: self.secrets.serial(&secret).unwrap_or_default(),
+                stubborn: port == STATUS_PORT,
+            };
+            let key = Port {
+                pod_uid: pod.uid().unwrap_or_default(),
+                port,
+            };
+            let seen = self.probes.look(key, look, set, self.now).await;
+            Served {
+                pod: pod.name_any(),
+                port,
+                result: seen.map(|served| ServedLeaf {
+                    serial: served.certificate.serial,
+                    not_after: served.certificate.not_after,
+                    trusted: served.trusted,
+                }),
+            }
+        })
+    }
+}

@@ -1,0 +1,125 @@
+//! Secrets of our names: what they hold, and the sets that we use ourselves.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Secret;
+use rustls::ClientConfig;
+
+use crate::operator::error::Error;
+use crate::operator::objects::Objects;
+use crate::plan::names::{Part, authority_secret};
+use crate::plan::observed::{SecretContent, SecretFacts};
+use crate::tls::authority::Authority;
+use crate::tls::bundle::TlsSet;
+use crate::tls::client;
+use crate::tls::parse::parse_all;
+use crate::tls::private::PrivatePem;
+
+/// Keys of a Secret with a leaf.
+pub(in crate::operator) const CA: &str = "ca.crt";
+/// The certificate.
+pub(in crate::operator) const CERTIFICATE: &str = "tls.crt";
+/// Its key.
+pub(in crate::operator) const KEY: &str = "tls.key";
+
+/// The Secrets, with what is secret in those that we use.
+pub(super) struct Secrets {
+    facts: BTreeMap<String, SecretFacts>,
+    /// The operator's own set, when it is usable.
+    client: Option<TlsSet>,
+}
+
+/// Reads the Secrets that have our names, whoever made them.
+pub(super) async fn read(objects: &Objects, resource: &str) -> Result<Secrets, Error> {
+    let now = Timestamp::now();
+    let mut facts = BTreeMap::new();
+    let mut client = None;
+    let authority = authority_secret(resource);
+    if let Some(secret) = objects.get::<Secret>(&authority).await? {
+        let content = match self::authority(&secret) {
+            Ok(authority) => SecretContent::Authority(authority.info().clone()),
+            Err(error) => SecretContent::Unusable(error),
+        };
+        facts.insert(authority, with(secret, content));
+    }
+    for part in Part::ALL {
+        let name = part.secret(resource);
+        let Some(secret) = objects.get::<Secret>(&name).await? else {
+            continue;
+        };
+        let set = set(&secret);
+        let content = leaf(set.as_ref(), now);
+        if part == Part::Client && matches!(content, SecretContent::Leaf { .. }) {
+            client = set.ok();
+        }
+        facts.insert(name, with(secret, content));
+    }
+    Ok(Secrets { facts, client })
+}
+
+/// The CA in a Secret.
+pub(in crate::operator) fn authority(secret: &Secret) -> Result<Authority, String> {
+    let (certificate, key) = (field(secret, CERTIFICATE)?, field(secret, KEY)?);
+    Authority::from_pem(certificate, key).map_err(|error| error.to_string())
+}
+
+impl Secrets {
+    /// The operator's own set, when it is usable.
+    pub fn client(&self) -> Option<&TlsSet> {
+        self.client.as_ref()
+    }
+
+    /// Mutual TLS as the operator, when its set is usable.
+    pub fn client_config(&self) -> Option<Arc<ClientConfig>> {
+        client::mutual(self.client.as_ref()?).ok()
+    }
+
+    /// Serial of the leaf in a Secret.
+    pub fn serial(&self, secret: &str) -> Option<&str> {
+        match &self.facts.get(secret)?.content {
+            SecretContent::Leaf { certificate, .. } => Some(&certificate.serial),
+            SecretContent::Authority(_) | SecretContent::Unusable(_) => None,
+        }
+    }
+
+    /// What a plan may see.
+    pub fn into_facts(self) -> BTreeMap<String, SecretFacts> {
+        self.facts
+    }
+}
+
+fn with(secret: Secret, content: SecretContent) -> SecretFacts {
+    SecretFacts {
+        metadata: secret.metadata,
+        content,
+    }
+}
+
+fn leaf(set: Result<&TlsSet, &String>, now: Timestamp) -> SecretContent {
+    let read = || {
+        let set = set.map_err(Clone::clone)?;
+        let certificate = set.check(now).map_err(|error| error.to_string())?;
+        let trusts = parse_all(&set.ca).map_err(|error| error.to_string())?;
+        Ok(SecretContent::Leaf {
+            certificate,
+            trusts,
+        })
+    };
+    read().unwrap_or_else(SecretContent::Unusable)
+}
+
+fn set(secret: &Secret) -> Result<TlsSet, String> {
+    Ok(TlsSet {
+        ca: field(secret, CA)?.to_vec(),
+        certificate: field(secret, CERTIFICATE)?.to_vec(),
+        key: PrivatePem::new(field(secret, KEY)?.to_vec()),
+    })
+}
+
+fn field<'a>(secret: &'a Secret, key: &str) -> Result<&'a [u8], String> {
+    let data = secret.data.as_ref().and_then(|data| data.get(key));
+    data.map(|bytes| bytes.0.as_slice())
+        .ok_or_else(|| format!("it has no key {key}"))
+}

@@ -1,0 +1,231 @@
+//! One namespace with a TiKV cluster in it, and the operator beside.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
+use kube::runtime::wait::{await_condition, conditions};
+use kube::{Client, CustomResourceExt as _, ResourceExt as _};
+use serde::Deserialize as _;
+use serde_json::{Value, json};
+use tikv_security::api::v1alpha1::{TikvSecurity, TikvVolume};
+use tikv_security::operator::run::{Options, run_until};
+use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
+
+use super::apiserver::ApiServer;
+use super::calls::{Calls, counted};
+use super::namespace;
+use super::node::Node;
+use super::pd::Pd;
+
+/// A namespace with PD and TiKV, and everything that plays them.
+pub struct World {
+    /// Administrator's client, not counted.
+    pub client: Client,
+    /// The namespace.
+    pub namespace: String,
+    /// What PD knows.
+    pub pd: Arc<Mutex<Pd>>,
+    /// Calls of the operator.
+    pub calls: Arc<Calls>,
+    node: JoinHandle<()>,
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.node.abort();
+    }
+}
+
+/// A running operator; stops at once when dropped, wherever it is.
+pub struct Operator(JoinHandle<()>);
+
+impl Drop for Operator {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl World {
+    /// The cluster of the e2e manifests, with so many TiKV and PD pods.
+    pub async fn new(replicas: i32) -> Self {
+        let (client, namespace) = namespace(ApiServer::shared().config()).await;
+        crds(&client).await;
+        for file in ["pd.yaml", "tikv.yaml"] {
+            deploy(&client, &namespace, file, replicas).await;
+        }
+        let pd = Arc::new(Mutex::new(Pd {
+            down_time: "30m0s".to_owned(),
+            ..Pd::default()
+        }));
+        let node = Node::start(client.clone(), &namespace, pd.clone());
+        let world = Self {
+            client,
+            namespace,
+            pd,
+            calls: Arc::default(),
+            node,
+        };
+        let all = usize::try_from(2 * replicas).unwrap();
+        world
+            .until("all pods have an address", async || {
+                let pods = world
+                    .api::<Pod>()
+                    .list(&ListParams::default())
+                    .await
+                    .unwrap();
+                let ready = pods.iter().filter(|pod| {
+                    pod.status
+                        .as_ref()
+                        .is_some_and(|status| status.pod_ip.is_some())
+                });
+                ready.count() == all
+            })
+            .await;
+        world
+    }
+
+    /// The API of a kind in the namespace.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Starts an operator for this namespace; its mutating calls are counted, and may be cut.
+    pub fn operator(&self) -> Operator {
+        let client = counted(ApiServer::shared().config(), self.calls.clone());
+        let options = Options {
+            namespaces: vec![self.namespace.clone()],
+            agent_image: "registry.test/tikv-security:test".to_owned(),
+            health: "127.0.0.1:0".parse().unwrap(),
+            concurrency: 2,
+            lease: None,
+        };
+        Operator(tokio::spawn(async move {
+            let never = std::future::pending();
+            run_until(client, options, never).await.unwrap();
+        }))
+    }
+
+    /// Makes the `TikvSecurity` called `demo`.
+    pub async fn secure(&self, mut spec: Value) -> TikvSecurity {
+        spec["cluster"] = json!({
+            "tikv": {"statefulSet": {"name": "demo-tikv"}},
+            "pd": {"statefulSet": {"name": "demo-pd"}},
+        });
+        let object = json!({
+            "apiVersion": "security.tikv.org/v1alpha1", "kind": "TikvSecurity",
+            "metadata": {"name": "demo"}, "spec": spec,
+        });
+        let object: TikvSecurity = serde_json::from_value(object).unwrap();
+        self.api()
+            .create(&PostParams::default(), &object)
+            .await
+            .unwrap()
+    }
+
+    /// The `TikvSecurity` as it is.
+    pub async fn resource(&self) -> TikvSecurity {
+        self.api().get("demo").await.unwrap()
+    }
+
+    /// `True`, `False` or `Unknown`, and the reason, of a condition.
+    pub async fn condition(&self, kind: &str) -> Option<(String, String)> {
+        let status = self.resource().await.status?;
+        let found = status
+            .conditions
+            .into_iter()
+            .find(|one| one.type_ == kind)?;
+        Some((found.status, found.reason))
+    }
+
+    /// Waits until a condition has this status.
+    pub async fn until_condition(&self, kind: &str, status: &str) {
+        self.until(&format!("{kind} is {status}"), async || {
+            self.condition(kind)
+                .await
+                .is_some_and(|(found, _)| found == status)
+        })
+        .await;
+    }
+
+    /// Waits, patiently but not for ever; then shows where things stand.
+    pub async fn until(&self, what: &str, mut done: impl AsyncFnMut() -> bool) {
+        let patience = Duration::from_mins(2);
+        let waiting = async {
+            while !done().await {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        };
+        if tokio::time::timeout(patience, waiting).await.is_err() {
+            let resource = self.api::<TikvSecurity>().get_opt("demo").await.unwrap();
+            let status = resource.and_then(|one| one.status);
+            let status = serde_json::to_string_pretty(&status).unwrap();
+            panic!(
+                "not within {patience:?}: {what}\nstatus: {status}\ncalls: {:#?}",
+                self.calls
+            );
+        }
+    }
+
+    /// UIDs of the TiKV and PD pods by name.
+    pub async fn pod_uids(&self) -> Vec<(String, String)> {
+        let pods = self
+            .api::<Pod>()
+            .list(&ListParams::default())
+            .await
+            .unwrap();
+        let uids = pods.iter().map(|pod| (pod.name_any(), pod.uid().unwrap()));
+        uids.collect()
+    }
+}
+
+async fn crds(client: &Client) {
+    static DONE: OnceCell<()> = OnceCell::const_new();
+    DONE.get_or_init(async || {
+        let api = Api::<CustomResourceDefinition>::all(client.clone());
+        for crd in [TikvSecurity::crd(), TikvVolume::crd()] {
+            let name = crd.name_any();
+            let params = PatchParams::apply("test").force();
+            api.patch(&name, &params, &Patch::Apply(&crd))
+                .await
+                .unwrap();
+            await_condition(api.clone(), &name, conditions::is_crd_established())
+                .await
+                .unwrap();
+        }
+    })
+    .await;
+}
+
+async fn deploy(client: &Client, namespace: &str, file: &str, replicas: i32) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("e2e/manifests")
+        .join(file);
+    let text = std::fs::read_to_string(path).unwrap();
+    let params = PostParams::default();
+    for document in serde_yaml_ng::Deserializer::from_str(&text) {
+        let value = Value::deserialize(document).unwrap();
+        match value["kind"].as_str().unwrap() {
+            "ConfigMap" => {
+                let map: ConfigMap = serde_json::from_value(value).unwrap();
+                let api = Api::namespaced(client.clone(), namespace);
+                api.create(&params, &map).await.unwrap();
+            }
+            "StatefulSet" => {
+                let mut set: StatefulSet = serde_json::from_value(value).unwrap();
+                set.spec.as_mut().unwrap().replicas = Some(replicas);
+                let api = Api::namespaced(client.clone(), namespace);
+                api.create(&params, &set).await.unwrap();
+            }
+            _ => {}
+        }
+    }
+}
