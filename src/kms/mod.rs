@@ -1,1 +1,22 @@
-//! To be filled.
+//! Master keys: what `key.dict` is sealed under (facts, encryption at rest §1.2, §2.3).
+//!
+//! [`MasterKey`] opens and seals the envelope as TiKV does, blocking, for those who work on a data directory.
+//! [`Kms`] is the service behind one of its kinds, asynchronous; [`prove`] shows that a key of it can be used. Failures
+//! keep their class ([`Class`]) all the way to the person who reads them.
+
+pub mod aws;
+mod blocking;
+mod envelope;
+mod error;
+mod file_key;
+mod master_key;
+mod provider;
+pub mod retry;
+
+pub use error::{Class, KmsError, MasterKeyError};
+pub use file_key::FileKeyError;
+pub use master_key::MasterKey;
+pub use provider::{DataKey, Kms, prove};
+
+#[cfg(test)]
+mod tests;

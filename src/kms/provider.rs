@@ -1,0 +1,49 @@
+//! What a key management service must be able to do, and the proof that it can.
+
+use futures::future::BoxFuture;
+
+use super::error::{Class, KmsError};
+use crate::crypto::secret::SecretBytes;
+
+/// A 256-bit key made by a KMS.
+#[derive(Debug)]
+pub struct DataKey {
+    /// The key.
+    pub plaintext: SecretBytes,
+    /// The same, wrapped: what is stored.
+    pub wrapped: Vec<u8>,
+}
+
+/// One key in a key management service. The operations are those of TiKV: no encryption context, no grant tokens
+/// (facts, encryption at rest §1.2).
+pub trait Kms: Send + Sync {
+    /// `kms_vendor` in `key.dict`, as TiKV spells it.
+    fn vendor(&self) -> &'static str;
+
+    /// The key as the configuration names it.
+    fn key(&self) -> &str;
+
+    /// Whether the key exists, is enabled and can wrap.
+    fn describe(&self) -> BoxFuture<'_, Result<(), KmsError>>;
+
+    /// A new data key of 256 bits.
+    fn generate(&self) -> BoxFuture<'_, Result<DataKey, KmsError>>;
+
+    /// The data key that was wrapped.
+    fn unwrap<'a>(&'a self, wrapped: &'a [u8]) -> BoxFuture<'a, Result<SecretBytes, KmsError>>;
+}
+
+/// Shows that the key can be used: described, and a new data key is the same after it was unwrapped.
+pub async fn prove(kms: &dyn Kms) -> Result<(), KmsError> {
+    kms.describe().await?;
+    let made = kms.generate().await?;
+    let back = kms.unwrap(&made.wrapped).await?;
+    if back.expose() == made.plaintext.expose() {
+        return Ok(());
+    }
+    Err(KmsError {
+        class: Class::Malformed,
+        key: kms.key().to_owned(),
+        message: "a data key that it made is another one after it unwrapped it".to_owned(),
+    })
+}
