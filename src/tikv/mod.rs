@@ -1,5 +1,7 @@
-//! To be filled.
+//! What is known of TiKV and PD: their configuration files, PD's API, TiKV's status port.
 
 pub mod http;
 pub mod pd;
+pub mod pd_toml;
 pub mod status_port;
+pub mod tikv_toml;

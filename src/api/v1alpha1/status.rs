@@ -106,7 +106,7 @@ pub enum Phase {
     Deleting,
 }
 
-/// The rollout. Only `evicting` and `restoreMaxStoreDownTime` are ever read back: they can not be derived.
+/// The rollout. Only `evicting`, `restoreMaxStoreDownTime`, `pendingBefore` and `since` are ever read back: they can not be derived.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RolloutStatus {
@@ -135,6 +135,9 @@ pub struct RolloutStatus {
     /// PD's `max-store-down-time` as it was before it was raised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restore_max_store_down_time: Option<String>,
+    /// Regions that lagged before the first store was disturbed: the level to come back to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending_before: Option<u64>,
     /// TiKV pods that need no restart, of all, as `2/3`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub updated: Option<String>,

@@ -1,0 +1,100 @@
+//! What must be true before anything is touched.
+
+use super::desired::Blocker;
+use super::observed::{MasterKeyClass, MasterKeyProof, Observed};
+use crate::api::v1alpha1::TikvSecurity;
+
+/// Other claims on the same workloads.
+pub fn claims(observed: &Observed) -> Result<(), Blocker> {
+    let mine = targets(&observed.resource);
+    let age = |one: &TikvSecurity| {
+        (
+            one.metadata.creation_timestamp.clone().map(|time| time.0),
+            one.metadata.uid.clone(),
+        )
+    };
+    for other in &observed.others {
+        if other.metadata.uid == observed.resource.metadata.uid
+            || age(other) > age(&observed.resource)
+        {
+            continue;
+        }
+        if let Some(target) = targets(other).iter().find(|target| mine.contains(target)) {
+            return Err(Blocker::new(
+                "TargetClaimed",
+                format!(
+                    "StatefulSet {target} belongs to the older TikvSecurity {}",
+                    other.metadata.name.as_deref().unwrap_or_default()
+                ),
+                "Delete one of the two.",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn targets(resource: &TikvSecurity) -> [&str; 2] {
+    let cluster = &resource.spec.cluster;
+    [
+        &cluster.tikv.stateful_set.name,
+        &cluster.pd.stateful_set.name,
+    ]
+}
+
+/// The master key must be proven before the first change. Once its configuration is rolled out, an outage of it is
+/// reported and nothing new is begun, but what runs is left alone.
+pub fn master_key(observed: &Observed) -> Result<(), Blocker> {
+    if observed.resource.spec.encryption.is_none() {
+        return Ok(());
+    }
+    match &observed.master_key {
+        MasterKeyProof::Usable => Ok(()),
+        MasterKeyProof::NotAsked => Err(Blocker::new(
+            "MasterKeyUnproven",
+            "the master key was not proven yet",
+            "This passes by itself.",
+        )),
+        MasterKeyProof::Refused {
+            class,
+            message,
+            remedy,
+        } => Err(Blocker::new(
+            master_key_reason(*class),
+            message.clone(),
+            remedy.clone(),
+        )),
+    }
+}
+
+/// Reason of a master key that can not be used.
+pub const fn master_key_reason(class: MasterKeyClass) -> &'static str {
+    match class {
+        MasterKeyClass::Unavailable => "MasterKeyUnavailable",
+        MasterKeyClass::Denied => "MasterKeyDenied",
+        MasterKeyClass::WrongKey => "MasterKeyWrong",
+        MasterKeyClass::Malformed => "MasterKeyMalformed",
+    }
+}
+
+/// A TiFlash store among those to be encrypted (facts, encryption at rest §6.7).
+pub fn no_tiflash(observed: &Observed) -> Result<(), Blocker> {
+    let views = super::pods::views(observed, &observed.tikv);
+    let flash = views.iter().find(|pod| {
+        pod.store.is_some_and(|store| {
+            store
+                .labels
+                .get("engine")
+                .is_some_and(|engine| engine.starts_with("tiflash"))
+        })
+    });
+    flash.map_or(Ok(()), |pod| {
+        Err(Blocker::new(
+            "NotTikv",
+            format!(
+                "pod {} is a TiFlash store, whose files this program does not know",
+                pod.name
+            ),
+            "Name the StatefulSet of TiKV.",
+        ))
+    })
+}

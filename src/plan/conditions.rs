@@ -1,0 +1,367 @@
+//! Status: what is true, from what was measured.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+
+use super::desired::{Blocker, Desired};
+use super::keys::Told;
+use super::observed::{MasterKeyProof, Observed};
+use super::rollout::Rolling;
+use super::stage::TlsStep;
+use super::tls::statuses;
+use crate::api::report::AgentReport;
+use crate::api::v1alpha1::{
+    EncryptionStatus, Phase, RolloutPhase, TikvSecurityStatus, condition, reason,
+};
+
+/// Everything that the status is made of.
+pub struct Facts<'a> {
+    /// What was seen.
+    pub observed: &'a Observed,
+    /// What is wanted, when it could be parsed.
+    pub desired: Option<&'a Desired>,
+    /// What the agents are told.
+    pub told: Option<&'a Told>,
+    /// What stops everything.
+    pub blocker: Option<&'a Blocker>,
+    /// Where TLS stands.
+    pub tls: &'a TlsStep,
+    /// The rollout.
+    pub rolling: &'a Rolling,
+    /// True when something is still to be written.
+    pub configuring: bool,
+}
+
+/// The whole status.
+pub fn status(facts: &Facts<'_>, now: Timestamp) -> TikvSecurityStatus {
+    let observed = facts.observed;
+    let before = observed.resource.status.clone().unwrap_or_default();
+    let certificates = statuses(observed, facts.desired);
+    let mut status = TikvSecurityStatus {
+        observed_generation: observed.resource.metadata.generation,
+        rollout: facts.rolling.status.clone(),
+        next_renewal: certificates.iter().filter_map(|one| one.renew_at).min(),
+        certificates,
+        encryption: facts.told.map(|told| encryption(observed, told)),
+        ..TikvSecurityStatus::default()
+    };
+    let mut set = Vec::new();
+    let blocker = facts.blocker.or(match facts.tls {
+        TlsStep::Denied(blocker) => Some(blocker),
+        _ => None,
+    });
+    set.push(certificates_ready(facts, &status));
+    set.push(configuration(facts));
+    set.push(rollout(facts));
+    set.push(master_key(facts));
+    set.push(data(facts, &status));
+    set.push(match blocker {
+        Some(blocker) => (condition::BLOCKED, true, blocker.reason, blocker.text()),
+        None => (
+            condition::BLOCKED,
+            false,
+            reason::AS_DESIRED,
+            "Nothing needs a person".to_owned(),
+        ),
+    });
+    let missing: Vec<&str> = set
+        .iter()
+        .filter(|one| one.0 != condition::BLOCKED && !one.1)
+        .map(|one| one.0)
+        .collect();
+    let ready = missing.is_empty() && blocker.is_none();
+    let text = if ready {
+        "Everything is as desired and proven".to_owned()
+    } else if let Some(blocker) = blocker {
+        blocker.text()
+    } else {
+        set.iter()
+            .find(|one| one.0 != condition::BLOCKED && !one.1)
+            .map(|one| one.3.clone())
+            .unwrap_or_default()
+    };
+    let why = match (ready, blocker) {
+        (true, _) => reason::AS_DESIRED,
+        (_, Some(_)) => reason::BLOCKED,
+        _ => reason::IN_PROGRESS,
+    };
+    set.insert(0, (condition::READY, ready, why, text.clone()));
+    status.phase = Some(phase(facts, ready, blocker.is_some()));
+    status.message = Some(text);
+    let generation = observed.resource.metadata.generation;
+    status.conditions = set
+        .into_iter()
+        .map(|one| stamp(&before, one, generation, now))
+        .collect();
+    status
+}
+
+type Verdict = (&'static str, bool, &'static str, String);
+
+fn certificates_ready(facts: &Facts<'_>, status: &TikvSecurityStatus) -> Verdict {
+    let verdict = |good, why, text: String| (condition::CERTIFICATES_READY, good, why, text);
+    if status.certificates.len() < 5 {
+        return verdict(
+            false,
+            reason::IN_PROGRESS,
+            "Certificates are being issued".to_owned(),
+        );
+    }
+    if facts.desired.is_some_and(|desired| desired.tls) {
+        match facts.tls {
+            TlsStep::On => {}
+            TlsStep::Wait(what) => {
+                return verdict(false, reason::IN_PROGRESS, format!("TLS waits for {what}"));
+            }
+            TlsStep::Denied(blocker) => {
+                return verdict(false, blocker.reason, blocker.message.clone());
+            }
+            _ => {
+                return verdict(
+                    false,
+                    reason::IN_PROGRESS,
+                    "PD's members are being told their new URLs".to_owned(),
+                );
+            }
+        }
+        let other: Vec<&str> = status
+            .certificates
+            .iter()
+            .flat_map(|one| &one.not_served)
+            .map(String::as_str)
+            .collect();
+        if let Some(first) = other.first() {
+            let text = format!(
+                "{} ports do not serve the certificate of their Secret; the kubelet brings it within two minutes. First: {first}",
+                other.len()
+            );
+            return verdict(false, "NotServed", text);
+        }
+        let proven = status.certificates.iter().any(|one| one.served.is_some());
+        if !proven {
+            return verdict(
+                false,
+                reason::UNKNOWN,
+                "No port was seen serving a certificate yet".to_owned(),
+            );
+        }
+    }
+    verdict(
+        true,
+        reason::AS_DESIRED,
+        "Every certificate is valid, and every port serves the one in its Secret".to_owned(),
+    )
+}
+
+fn configuration(facts: &Facts<'_>) -> Verdict {
+    let verdict =
+        |good, why, text: &str| (condition::CONFIGURATION_CURRENT, good, why, text.to_owned());
+    if facts.blocker.is_some() {
+        return verdict(
+            false,
+            reason::BLOCKED,
+            "Nothing is changed while it is blocked",
+        );
+    }
+    match facts.tls {
+        TlsStep::Denied(blocker) => verdict(false, blocker.reason, "The templates lack TLS"),
+        TlsStep::Wait(what) => verdict(
+            false,
+            reason::IN_PROGRESS,
+            &format!("The templates lack TLS; waiting for {what}"),
+        ),
+        TlsStep::PeerUrls(_) => verdict(
+            false,
+            reason::IN_PROGRESS,
+            "PD's members are being told their new URLs",
+        ),
+        _ if facts.configuring => {
+            verdict(false, reason::IN_PROGRESS, "Configuration is being written")
+        }
+        _ => verdict(
+            true,
+            reason::AS_DESIRED,
+            "The pod templates carry what is asked for",
+        ),
+    }
+}
+
+fn rollout(facts: &Facts<'_>) -> Verdict {
+    if facts.rolling.complete && !facts.configuring && facts.blocker.is_none() {
+        return (
+            condition::ROLLOUT_COMPLETE,
+            true,
+            reason::AS_DESIRED,
+            "Every pod runs its template".to_owned(),
+        );
+    }
+    let waiting = facts.rolling.status.waiting_for.clone();
+    let text = waiting.map_or("Pods will be restarted".to_owned(), |what| {
+        format!("Waiting for {what}")
+    });
+    (
+        condition::ROLLOUT_COMPLETE,
+        false,
+        reason::IN_PROGRESS,
+        text,
+    )
+}
+
+fn master_key(facts: &Facts<'_>) -> Verdict {
+    let verdict = |good, why, text: String| (condition::MASTER_KEY_REACHABLE, good, why, text);
+    if facts.observed.resource.spec.encryption.is_none() {
+        return verdict(
+            true,
+            reason::NOT_REQUESTED,
+            "Encryption at rest is not asked for".to_owned(),
+        );
+    }
+    match &facts.observed.master_key {
+        MasterKeyProof::Usable => verdict(
+            true,
+            reason::AS_DESIRED,
+            "A key was wrapped and unwrapped".to_owned(),
+        ),
+        MasterKeyProof::NotAsked => verdict(false, reason::UNKNOWN, "Not proven yet".to_owned()),
+        MasterKeyProof::Refused {
+            class,
+            message,
+            remedy,
+        } => verdict(
+            false,
+            super::checks::master_key_reason(*class),
+            format!("{message}. {remedy}"),
+        ),
+    }
+}
+
+fn data(facts: &Facts<'_>, status: &TikvSecurityStatus) -> Verdict {
+    let verdict = |good, why, text: String| (condition::DATA_ENCRYPTED, good, why, text);
+    let (Some(told), Some(sum)) = (facts.told, &status.encryption) else {
+        if facts.observed.resource.spec.encryption.is_some() {
+            return verdict(
+                false,
+                reason::IN_PROGRESS,
+                "The agents were not told yet".to_owned(),
+            );
+        }
+        return verdict(
+            true,
+            reason::NOT_REQUESTED,
+            "Encryption at rest is not asked for".to_owned(),
+        );
+    };
+    if let Some(failed) = &facts.rolling.failed {
+        return verdict(
+            false,
+            "AgentFailed",
+            format!("{failed} After that write a new word in rotate.dataKey to try again."),
+        );
+    }
+    if !told.state.reencrypt {
+        return verdict(
+            true,
+            "ReencryptionNever",
+            format!(
+                "{} of the data is encrypted; by policy existing files are left as they are",
+                sum.encrypted
+            ),
+        );
+    }
+    if sum.stores_total > 0 && sum.stores_as_desired == sum.stores_total {
+        return verdict(
+            true,
+            reason::AS_DESIRED,
+            format!(
+                "{} stores, {} bytes: every file is {}",
+                sum.stores_total, sum.bytes, told.state.method
+            ),
+        );
+    }
+    verdict(
+        false,
+        reason::IN_PROGRESS,
+        format!(
+            "{} stores are as desired, {} did not answer",
+            sum.stores, sum.stores_unknown
+        ),
+    )
+}
+
+fn encryption(observed: &Observed, told: &Told) -> EncryptionStatus {
+    let total = super::pods::replicas(&observed.tikv);
+    let reports: Vec<&AgentReport> = observed
+        .agents
+        .values()
+        .filter_map(|answer| answer.as_ref().ok())
+        .collect();
+    let good = reports
+        .iter()
+        .filter(|report| report.satisfied && report.desired_generation == told.state.generation)
+        .count();
+    let sum = |of: fn(&crate::api::report::Coverage) -> u64| {
+        reports
+            .iter()
+            .filter_map(|report| report.coverage.as_ref())
+            .map(of)
+            .sum()
+    };
+    let (bytes, encrypted_bytes): (u64, u64) = (sum(|c| c.bytes), sum(|c| c.encrypted_bytes));
+    let share = super::volumes::share(encrypted_bytes, bytes);
+    EncryptionStatus {
+        method: told.state.method,
+        data_key_not_before: told.state.data_key_not_before,
+        stores: format!("{good}/{total}"),
+        stores_total: total as u64,
+        stores_as_desired: good as u64,
+        stores_unknown: total.saturating_sub(reports.len()) as u64,
+        bytes,
+        encrypted_bytes,
+        plaintext_bytes: sum(|c| c.plaintext_bytes),
+        encrypted: share,
+    }
+}
+
+fn phase(facts: &Facts<'_>, ready: bool, blocked: bool) -> Phase {
+    let rollout = facts.rolling.status.phase;
+    if ready {
+        return Phase::Ready;
+    }
+    if rollout == RolloutPhase::SwitchingToTls || matches!(facts.tls, TlsStep::PeerUrls(_)) {
+        return Phase::SwitchingToTls;
+    }
+    let at_work = !matches!(rollout, RolloutPhase::Idle | RolloutPhase::Held);
+    match () {
+        () if facts.blocker.is_some() => Phase::Blocked,
+        () if facts.rolling.failed.is_some() => Phase::Degraded,
+        () if facts.configuring => Phase::Preparing,
+        () if at_work => Phase::RollingOut,
+        () if blocked => Phase::Blocked,
+        () if facts.observed.resource.spec.rollout.paused => Phase::Paused,
+        () if facts.rolling.complete => Phase::Proving,
+        () => Phase::RollingOut,
+    }
+}
+
+fn stamp(
+    before: &TikvSecurityStatus,
+    verdict: Verdict,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Condition {
+    let (kind, good, why, message) = verdict;
+    let state = if good { "True" } else { "False" };
+    let old = before
+        .conditions
+        .iter()
+        .find(|one| one.type_ == kind && one.status == state);
+    let seconds = Timestamp::from_second(now.as_second()).unwrap_or(now);
+    Condition {
+        type_: kind.to_owned(),
+        status: state.to_owned(),
+        reason: why.to_owned(),
+        message,
+        observed_generation: generation,
+        last_transition_time: old.map_or(Time(seconds), |old| old.last_transition_time.clone()),
+    }
+}

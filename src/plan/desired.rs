@@ -1,0 +1,234 @@
+//! The specification, parsed: what is left to decide knows no invalid case.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use jiff::SignedDuration;
+
+use super::names::{MASTER_KEY, MASTER_KEY_FILE, Part};
+use super::observed::Observed;
+use crate::api::desired::Verification;
+use crate::api::method::Method;
+use crate::api::v1alpha1::{Environment, MasterKey, ReencryptionPolicy, SelfSigned};
+use crate::tikv::tikv_toml::{EncryptionConfig, MasterKeyConfig};
+
+/// Why nothing may be touched, and what a person must do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Blocker {
+    /// Reason of the condition.
+    pub reason: &'static str,
+    /// Object and cause.
+    pub message: String,
+    /// What to do next.
+    pub next: String,
+}
+
+impl Blocker {
+    /// A blocker.
+    pub fn new(reason: &'static str, message: impl Into<String>, next: impl Into<String>) -> Self {
+        Self {
+            reason,
+            message: message.into(),
+            next: next.into(),
+        }
+    }
+
+    /// As one text.
+    pub fn text(&self) -> String {
+        format!("{}. {}", self.message, self.next)
+    }
+}
+
+/// What is wanted.
+#[derive(Clone, Debug)]
+pub struct Desired {
+    /// Whether the cluster speaks TLS.
+    pub tls: bool,
+    /// Validity of the CA.
+    pub ca_duration: SignedDuration,
+    /// Validity of leaves.
+    pub leaf_duration: SignedDuration,
+    /// How long before their end they are renewed.
+    pub renew_before: SignedDuration,
+    /// More DNS names.
+    pub extra_dns: BTreeSet<String>,
+    /// More addresses.
+    pub extra_ips: BTreeSet<IpAddr>,
+    /// Common names that TiKV admits.
+    pub allowed_names: Vec<String>,
+    /// Encryption at rest.
+    pub encryption: Option<EncryptionDesired>,
+}
+
+/// Encryption that is wanted.
+#[derive(Clone, Debug)]
+pub struct EncryptionDesired {
+    /// What TiKV's file says.
+    pub config: EncryptionConfig,
+    /// Secret with AWS credentials.
+    pub credentials: Option<String>,
+    /// Secret and key of the file master key.
+    pub key_secret: Option<(String, String)>,
+    /// How long a data key is used.
+    pub rotation_period: SignedDuration,
+    /// When existing files are rewritten.
+    pub policy: ReencryptionPolicy,
+    /// How rewritten files are proven.
+    pub verification: Verification,
+}
+
+/// Parses; repeats what admission checks, because rules can be missing there.
+pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
+    let spec = &observed.resource.spec;
+    let invalid = |what: &str, next: &str| Blocker::new("InvalidSpec", what, next);
+    let (mut extra_dns, mut extra_ips) = (BTreeSet::new(), BTreeSet::new());
+    let (mut leaf_duration, mut renew_before) = (
+        SignedDuration::from_hours(720),
+        SignedDuration::from_hours(240),
+    );
+    let mut authority = SelfSigned::default();
+    let (name, namespace) = (observed.name(), observed.namespace());
+    let mut allowed_names: Vec<String> = Part::ALL
+        .iter()
+        .map(|part| part.common_name(name, namespace))
+        .collect();
+    if let Some(long) = allowed_names.iter().find(|name| name.len() > 64) {
+        return Err(invalid(
+            &format!(
+                "the common name {long} has more than the 64 characters that a certificate allows"
+            ),
+            "Choose a shorter name for the TikvSecurity.",
+        ));
+    }
+    if let Some(tls) = &spec.tls {
+        leaf_duration = tls.duration.get();
+        renew_before = tls.renew_before.get();
+        authority = tls.issuer.self_signed.clone().ok_or_else(|| {
+            invalid(
+                "tls.issuer names no issuer",
+                "Write issuer: {selfSigned: {}}.",
+            )
+        })?;
+        if renew_before >= leaf_duration {
+            return Err(invalid(
+                "tls.renewBefore is not shorter than tls.duration",
+                "With duration 720h write renewBefore 240h.",
+            ));
+        }
+        for san in &tls.extra_sans {
+            match san.parse::<IpAddr>() {
+                Ok(ip) => drop(extra_ips.insert(ip)),
+                Err(_) if is_dns(san) => drop(extra_dns.insert(san.clone())),
+                Err(_) => {
+                    return Err(invalid(
+                        &format!(
+                            "tls.extraSans has {san:?}, which is neither a DNS name nor an IP address"
+                        ),
+                        "Write names without scheme and port.",
+                    ));
+                }
+            }
+        }
+        allowed_names.extend(tls.allowed_names.iter().cloned());
+    }
+    let encryption = match &spec.encryption {
+        None => None,
+        Some(wanted) => {
+            let production = spec.environment == Environment::Production;
+            if production && wanted.method == Method::Plaintext {
+                return Err(Blocker::new(
+                    "ForbiddenInProduction",
+                    "production forbids the method plaintext",
+                    "Write aes256-ctr, or environment: staging.",
+                ));
+            }
+            if production && wanted.reencryption.verification != Verification::Full {
+                return Err(Blocker::new(
+                    "ForbiddenInProduction",
+                    "production demands verification Full",
+                    "Write reencryption.verification: Full.",
+                ));
+            }
+            let (master_key, credentials, key_secret) = master_key(&wanted.master_key)?;
+            if production && key_secret.is_some() {
+                return Err(Blocker::new(
+                    "ForbiddenInProduction",
+                    "production forbids the file master key, because it is stored in the cluster",
+                    "Write masterKey.awsKms, or environment: staging.",
+                ));
+            }
+            Some(EncryptionDesired {
+                config: EncryptionConfig {
+                    method: wanted.method,
+                    rotation_period: wanted.data_key_rotation_period.to_string(),
+                    master_key,
+                },
+                credentials,
+                key_secret,
+                rotation_period: wanted.data_key_rotation_period.get(),
+                policy: wanted.reencryption.policy,
+                verification: wanted.reencryption.verification,
+            })
+        }
+    };
+    if spec.tls.is_none() && encryption.is_none() {
+        return Err(invalid(
+            "nothing is asked for",
+            "Write tls, encryption or both.",
+        ));
+    }
+    Ok(Desired {
+        tls: spec.tls.is_some(),
+        ca_duration: authority.ca_duration.get(),
+        leaf_duration,
+        renew_before,
+        extra_dns,
+        extra_ips,
+        allowed_names,
+        encryption,
+    })
+}
+
+type ParsedKey = (MasterKeyConfig, Option<String>, Option<(String, String)>);
+
+fn master_key(key: &MasterKey) -> Result<ParsedKey, Blocker> {
+    match (&key.aws_kms, &key.file) {
+        (Some(kms), None) => Ok((
+            MasterKeyConfig::AwsKms {
+                key_id: kms.key_id.clone(),
+                region: kms.region.clone(),
+                endpoint: kms.endpoint.clone(),
+            },
+            kms.credentials_secret
+                .as_ref()
+                .map(|secret| secret.name.clone()),
+            None,
+        )),
+        (None, Some(file)) => Ok((
+            MasterKeyConfig::File {
+                path: format!("{MASTER_KEY}/{MASTER_KEY_FILE}"),
+            },
+            None,
+            Some((file.secret.name.clone(), file.secret.key.clone())),
+        )),
+        _ => Err(Blocker::new(
+            "InvalidSpec",
+            "encryption.masterKey does not name exactly one master key",
+            "Write either awsKms or file.",
+        )),
+    }
+}
+
+/// True for a DNS name, also one with a leading wildcard.
+pub fn is_dns(text: &str) -> bool {
+    let name = text.strip_prefix("*.").unwrap_or(text);
+    !name.is_empty()
+        && name.len() <= 253
+        && name.split('.').all(|label| {
+            !label.is_empty()
+                && label.len() <= 63
+                && label
+                    .bytes()
+                    .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        })
+}

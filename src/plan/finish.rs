@@ -1,0 +1,63 @@
+//! The resource is being deleted: PD gets back what was changed in it, and what pods mount stays.
+
+use super::action::{Action, OwnedKind};
+use super::objects::is_ours;
+use super::observed::{Observed, PdState};
+use crate::api::v1alpha1::{Phase, RolloutStatus, TikvSecurityStatus};
+
+/// Puts back, lets go, and ends. PD that can not be asked is waited for only while there is something to put back.
+pub fn finish(observed: &Observed) -> (Vec<Action>, TikvSecurityStatus) {
+    let mut status = observed.resource.status.clone().unwrap_or_default();
+    status.phase = Some(Phase::Deleting);
+    let mut actions = Vec::new();
+    let RolloutStatus {
+        evicting,
+        restore_max_store_down_time,
+        ..
+    } = status.rollout.clone();
+    let to_put_back = !evicting.is_empty() || restore_max_store_down_time.is_some();
+    let gone = observed.pd.stateful_set.is_none() && observed.pd.pods.is_empty();
+    if to_put_back && !gone {
+        if !matches!(observed.pd_state, PdState::Reachable(_)) {
+            status.message = Some("PD does not answer; its evict-leader schedulers and settings are to be put back before this object goes".to_owned());
+            return (actions, status);
+        }
+        actions.extend(
+            evicting
+                .into_iter()
+                .map(|store| Action::StopEvicting { store }),
+        );
+        actions.extend(restore_max_store_down_time.map(Action::SetMaxStoreDownTime));
+    }
+    for (name, secret) in &observed.secrets {
+        if is_ours(observed, &secret.metadata) {
+            actions.push(release(OwnedKind::Secret, name));
+        }
+    }
+    let maps = observed
+        .tikv
+        .config_maps
+        .iter()
+        .chain(&observed.pd.config_maps);
+    let agent = observed
+        .agent_config
+        .iter()
+        .filter_map(|map| map.metadata.name.as_ref().map(|name| (name, map)));
+    for (name, map) in maps.chain(agent) {
+        let action = release(OwnedKind::ConfigMap, name);
+        if is_ours(observed, &map.metadata) && !actions.contains(&action) {
+            actions.push(action);
+        }
+    }
+    actions.push(Action::RemoveFinalizer);
+    status.message =
+        Some("Certificates and configuration stay for the pods that mount them".to_owned());
+    (actions, status)
+}
+
+fn release(kind: OwnedKind, name: &str) -> Action {
+    Action::ReleaseOwnership {
+        kind,
+        name: name.to_owned(),
+    }
+}

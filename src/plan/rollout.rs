@@ -1,0 +1,591 @@
+//! Restarts: who, when and why. Never two stores at once; every position is found again by looking.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::action::{Action, Note};
+use super::keys::Told;
+use super::observed::{Observed, PdFacts, PdState};
+use super::pods::{PodView, replicas, update_revision, views};
+use crate::api::v1alpha1::{RolloutPhase, RolloutStatus};
+use crate::tikv::pd::types::StoreState;
+
+/// Longest absence that a re-encryption is given before PD makes replicas elsewhere (facts, TLS §4.5).
+const LONG_ABSENCE: &str = "4h0m0s";
+
+/// What the rollout decided.
+#[derive(Clone, Debug, Default)]
+pub struct Rolling {
+    /// Effects.
+    pub actions: Vec<Action>,
+    /// The status must be stored before them.
+    pub persist_first: bool,
+    /// For the status.
+    pub status: RolloutStatus,
+    /// Events.
+    pub events: Vec<Note>,
+    /// True when no pod needs a restart and none is disturbed.
+    pub complete: bool,
+    /// An agent that tried and could not.
+    pub failed: Option<String>,
+}
+
+/// Decides which pod is disturbed now, if any.
+pub fn roll(observed: &Observed, told: Option<&Told>, now: Timestamp) -> Rolling {
+    let before = observed
+        .resource
+        .status
+        .as_ref()
+        .map(|status| status.rollout.clone());
+    let before = before.unwrap_or_default();
+    let mut roll = Roll {
+        observed,
+        told,
+        now,
+        tikv: views(observed, &observed.tikv),
+        pd: views(observed, &observed.pd),
+        out: Rolling::default(),
+        before,
+    };
+    roll.out.status.evicting = roll.before.evicting.clone();
+    roll.out.status.restore_max_store_down_time = roll.before.restore_max_store_down_time.clone();
+    roll.out.status.pending_before = roll.before.pending_before;
+    roll.decide();
+    roll.finish()
+}
+
+/// Nothing may go on: schedulers of stores that are well are removed. Returns what to do and what to remember.
+pub fn put_back(observed: &Observed, now: Timestamp) -> (Vec<Action>, Vec<u64>) {
+    let status = observed.resource.status.as_ref();
+    let evicting = status
+        .map(|status| status.rollout.evicting.clone())
+        .unwrap_or_default();
+    let Some(facts) = observed.pd_facts() else {
+        return (Vec::new(), evicting);
+    };
+    let kept: Vec<u64> = evicting
+        .into_iter()
+        .filter(|store| facts.evicting.contains(store))
+        .collect();
+    let pods = views(observed, &observed.tikv);
+    let well = |store: &&u64| {
+        let pod = pods
+            .iter()
+            .find(|pod| pod.store.is_some_and(|one| one.id == **store));
+        pod.is_some_and(|pod| pod.ailment(now).is_none())
+    };
+    let actions = kept
+        .iter()
+        .filter(well)
+        .map(|store| Action::StopEvicting { store: *store })
+        .collect();
+    (actions, kept)
+}
+
+struct Roll<'a> {
+    observed: &'a Observed,
+    told: Option<&'a Told>,
+    now: Timestamp,
+    tikv: Vec<PodView<'a>>,
+    pd: Vec<PodView<'a>>,
+    before: RolloutStatus,
+    out: Rolling,
+}
+
+impl<'a> Roll<'a> {
+    fn decide(&mut self) {
+        self.forget_schedulers();
+        let seen = |set: Option<&_>| set.is_none_or(|set| update_revision(set).is_some());
+        if !seen(self.observed.tikv.stateful_set.as_ref())
+            || !seen(self.observed.pd.stateful_set.as_ref())
+        {
+            return self.wait(
+                RolloutPhase::Restarting,
+                None,
+                "the StatefulSet controller to see the new template",
+            );
+        }
+        if self.switch_to_tls() || self.roll_pd() {
+            return;
+        }
+        self.roll_tikv();
+    }
+
+    /// Schedulers that the status names and that no pod in work needs any more.
+    fn forget_schedulers(&mut self) {
+        let Some(facts) = self.observed.pd_facts() else {
+            return;
+        };
+        let mut kept = Vec::new();
+        for store in std::mem::take(&mut self.out.status.evicting) {
+            let pod = self
+                .tikv
+                .iter()
+                .find(|pod| pod.store.is_some_and(|one| one.id == store));
+            let in_work = match pod {
+                Some(pod) => self.reason(pod).is_some() || pod.ailment(self.now).is_some(),
+                // Its pod is away: between its end and its return.
+                None => {
+                    facts.stores.iter().any(|one| one.id == store)
+                        && self.tikv.len() < replicas(&self.observed.tikv)
+                }
+            };
+            if in_work {
+                kept.push(store);
+            } else if facts.evicting.contains(&store) {
+                kept.push(store);
+                self.out.actions.push(Action::StopEvicting { store });
+            }
+        }
+        self.out.status.evicting = kept;
+    }
+
+    /// The template has TLS and a pod has not: TiKV's port is all TLS or all plaintext, so all go together.
+    fn switch_to_tls(&mut self) -> bool {
+        let templates = [&self.observed.tikv, &self.observed.pd]
+            .iter()
+            .all(|facts| template_has_tls(facts));
+        let pods = self.pd.iter().chain(&self.tikv);
+        let plain: Vec<PodView<'a>> = pods.filter(|pod| !pod.tls).cloned().collect();
+        if !templates || plain.is_empty() {
+            return false;
+        }
+        let mut actions = Vec::new();
+        for pod in plain.iter().filter(|pod| !pod.terminating) {
+            actions.push(delete(pod, "the cluster switches to TLS"));
+        }
+        if !actions.is_empty() {
+            let text =
+                "The whole cluster restarts once into TLS: TiKV speaks either TLS or plaintext";
+            self.note("SwitchingToTls", text);
+        }
+        self.out.actions.extend(actions);
+        let first = plain.first().map(|pod| pod.name.to_owned());
+        self.wait(
+            RolloutPhase::SwitchingToTls,
+            None,
+            "all pods to stop and come back with TLS",
+        );
+        self.out.status.pod = first;
+        true
+    }
+
+    /// PD: one member at a time, its leader last. True while PD needs something.
+    fn roll_pd(&mut self) -> bool {
+        let missing = replicas(&self.observed.pd).saturating_sub(self.pd.len());
+        if missing > 0
+            || self
+                .pd
+                .iter()
+                .any(|pod| pod.terminating || (!pod.ready && !pod.outdated))
+        {
+            let phase = RolloutPhase::Restarting;
+            self.wait(phase, None, "PD's pods to be ready");
+            return true;
+        }
+        let outdated: Vec<PodView<'a>> =
+            self.pd.iter().filter(|pod| pod.outdated).cloned().collect();
+        if outdated.is_empty() {
+            return false;
+        }
+        let fresh = self
+            .observed
+            .pd_facts()
+            .is_some_and(|facts| !facts.initialized);
+        if let Some(broken) = outdated.iter().find(|pod| !pod.ready) {
+            let action = delete(broken, "it is not ready and runs an old template");
+            return self.restart(broken, action);
+        }
+        if self.paused() {
+            return true;
+        }
+        let Some(facts) = self.observed.pd_facts() else {
+            self.await_pd();
+            return true;
+        };
+        let unwell = facts
+            .members
+            .iter()
+            .find(|member| !facts.healthy.contains(&member.name));
+        if let Some(member) = unwell.filter(|_| !fresh) {
+            let text = format!("PD member {} to be healthy", member.name);
+            self.wait(RolloutPhase::AwaitingHealth, None, &text);
+            return true;
+        }
+        let leads = |pod: &PodView<'_>| {
+            facts
+                .leader
+                .as_deref()
+                .is_some_and(|name| name == pod.name || name.starts_with(&format!("{}.", pod.name)))
+        };
+        if let Some(follower) = outdated.iter().find(|pod| !leads(pod)) {
+            return self.restart(follower, delete(follower, "its pod template changed"));
+        }
+        let leader = &outdated[0];
+        let heir = facts.members.iter().find(|member| {
+            facts.leader.as_ref() != Some(&member.name) && facts.healthy.contains(&member.name)
+        });
+        if let Some(heir) = heir {
+            self.out.actions.push(Action::TransferPdLeader {
+                to: heir.name.clone(),
+            });
+            self.wait(
+                RolloutPhase::AwaitingHealth,
+                Some(leader),
+                "PD's leadership to move",
+            );
+            return true;
+        }
+        self.restart(leader, delete(leader, "its pod template changed"))
+    }
+
+    fn roll_tikv(&mut self) {
+        let now = self.now;
+        let wanting: Vec<PodView<'a>> = self
+            .tikv
+            .iter()
+            .filter(|pod| self.reason(pod).is_some())
+            .cloned()
+            .collect();
+        let total = replicas(&self.observed.tikv);
+        self.out.status.updated = Some(format!(
+            "{}/{total}",
+            self.tikv.len().saturating_sub(wanting.len())
+        ));
+        self.out.failed = self.told.and_then(|told| {
+            let failed = self.tikv.iter().find(|pod| pod.failed(told))?;
+            Some(failure(failed))
+        });
+        let fresh = self
+            .observed
+            .pd_facts()
+            .is_some_and(|facts| !facts.initialized && facts.stores.is_empty());
+        if fresh && !wanting.is_empty() {
+            for pod in wanting.iter().filter(|pod| !pod.terminating) {
+                self.out.actions.push(delete(
+                    pod,
+                    "its pod template changed before the cluster was bootstrapped",
+                ));
+            }
+            return self.wait(RolloutPhase::Restarting, None, "all TiKV pods to come back");
+        }
+        if self.tikv.len() < total || self.tikv.iter().any(|pod| pod.terminating) {
+            let away = self.tikv.iter().find(|pod| pod.terminating).cloned();
+            return self.wait(
+                RolloutPhase::Restarting,
+                away.as_ref(),
+                "its pod to come back",
+            );
+        }
+        if total == 0 {
+            self.out.complete = true;
+            return;
+        }
+        if self.observed.pd_facts().is_none() {
+            return self.await_pd();
+        }
+        let unwell: Vec<(PodView<'a>, String)> = self
+            .tikv
+            .iter()
+            .filter_map(|pod| pod.ailment(now).map(|text| (pod.clone(), text)))
+            .collect();
+        if let Some((pod, ailment)) = unwell.first() {
+            let holds = pod.report.is_some_and(|report| !report.gate_open);
+            if unwell.len() == 1 && pod.outdated && !pod.ready && !holds && !self.held() {
+                self.restart(pod, delete(pod, "it is not ready and runs an old template"));
+                return;
+            }
+            let phase = if holds {
+                RolloutPhase::Reencrypting
+            } else {
+                RolloutPhase::CatchingUp
+            };
+            return self.wait(phase, Some(pod), &format!("{}: {ailment}", pod.name));
+        }
+        let Some(facts) = self.observed.pd_facts() else {
+            return;
+        };
+        if let Some(text) = illness(facts, self.before.pending_before) {
+            return self.wait(RolloutPhase::AwaitingHealth, None, &text);
+        }
+        if wanting.is_empty() {
+            self.restore_down_time(facts);
+            self.out.status.pending_before = None;
+            let waiting = self
+                .told
+                .is_some_and(|told| self.tikv.iter().any(|pod| pod.answer(told).is_none()));
+            if waiting {
+                return self.wait(
+                    RolloutPhase::Idle,
+                    None,
+                    "the agents to read the desired state and measure",
+                );
+            }
+            self.out.complete = self.out.status.evicting.is_empty();
+            return;
+        }
+        self.next(&wanting, facts);
+    }
+
+    /// All are well: goes on with the store in work, or begins the next.
+    fn next(&mut self, wanting: &[PodView<'a>], facts: &PdFacts) {
+        let evicted = |pod: &&PodView<'a>| {
+            pod.store
+                .is_some_and(|store| self.out.status.evicting.contains(&store.id))
+        };
+        let in_work = wanting.iter().find(evicted).cloned();
+        if in_work.is_none() {
+            if let Some(failed) = self.out.failed.clone() {
+                return self.wait(RolloutPhase::Held, None, &failed);
+            }
+            if self.paused() || !self.settled() {
+                return;
+            }
+        }
+        let Some(pod) = in_work.or_else(|| wanting.first().cloned()) else {
+            return;
+        };
+        let Some(store) = pod.store else { return };
+        let reason = self.reason(&pod).unwrap_or_default();
+        let alone = facts
+            .stores
+            .iter()
+            .filter(|one| one.state == StoreState::Up)
+            .count()
+            < 2;
+        if !self.out.status.evicting.contains(&store.id) && !alone {
+            self.raise_down_time(facts);
+            self.out.status.evicting.push(store.id);
+            self.out.persist_first = true;
+            let before = self.before.pending_before.unwrap_or(facts.pending_peers);
+            self.out.status.pending_before = Some(before);
+            self.out
+                .actions
+                .push(Action::EvictLeaders { store: store.id });
+            self.note(
+                "EvictingLeaders",
+                &format!(
+                    "Leaders leave store {} of {}, because {reason}",
+                    store.id, pod.name
+                ),
+            );
+            return self.wait(
+                RolloutPhase::Evicting,
+                Some(&pod),
+                &format!("{} leaders to leave store {}", store.leaders, store.id),
+            );
+        }
+        if !alone && !facts.evicting.contains(&store.id) {
+            self.out
+                .actions
+                .push(Action::EvictLeaders { store: store.id });
+        }
+        let patience = self.observed.resource.spec.rollout.drain_timeout.get();
+        let same =
+            self.before.phase == RolloutPhase::Evicting && self.before.store_id == Some(store.id);
+        let began = self.before.since.filter(|_| same).unwrap_or(self.now);
+        let out_of_patience = self.now.duration_since(began) >= patience;
+        if store.leaders > 0 && !alone && !out_of_patience {
+            return self.wait(
+                RolloutPhase::Evicting,
+                Some(&pod),
+                &format!("{} leaders to leave store {}", store.leaders, store.id),
+            );
+        }
+        if store.leaders > 0 && !alone {
+            let text = format!(
+                "Store {} still leads {} regions after {patience:#}; its pod {} restarts all the same",
+                store.id, store.leaders, pod.name
+            );
+            self.warn("DrainTimedOut", &text);
+        }
+        self.restart(&pod, delete(&pod, &reason));
+    }
+
+    /// Why a pod must restart.
+    fn reason(&self, pod: &PodView<'_>) -> Option<String> {
+        if pod.outdated {
+            return Some("its pod template changed".to_owned());
+        }
+        let told = self.told?;
+        pod.wants_agent_run(told).then(|| {
+            format!(
+                "its data is not as desired ({}, generation {})",
+                told.state.method, told.state.generation
+            )
+        })
+    }
+
+    fn restart(&mut self, pod: &PodView<'_>, action: Action) -> bool {
+        if let Action::DeletePod { reason, .. } = &action {
+            self.note(
+                "RestartingPod",
+                &format!("Pod {} restarts: {reason}", pod.name),
+            );
+        }
+        self.out.actions.push(action);
+        self.wait(RolloutPhase::Restarting, Some(pod), "its pod to come back");
+        true
+    }
+
+    fn held(&self) -> bool {
+        self.observed.resource.spec.rollout.paused
+    }
+
+    fn paused(&mut self) -> bool {
+        if self.held() {
+            self.wait(RolloutPhase::Held, None, "rollout.paused to become false");
+        }
+        self.held()
+    }
+
+    /// Quiet time since the last store came back (facts, TLS §4.4).
+    fn settled(&mut self) -> bool {
+        let settle = self.observed.resource.spec.rollout.settle.get();
+        let back = self.tikv.iter().filter_map(|pod| {
+            let started = pod.store.and_then(|store| store.started);
+            started.max(pod.ready_since)
+        });
+        let over = back.max().and_then(|last| last.checked_add(settle).ok());
+        // A cluster that was never disturbed by us need not be quiet first: a restart of ours is what is waited for.
+        let quiet = over.is_none_or(|over| self.now >= over);
+        if !quiet {
+            self.wait(
+                RolloutPhase::Settling,
+                None,
+                &format!("quiet until {}", over.unwrap_or(self.now)),
+            );
+        }
+        quiet
+    }
+
+    /// A store that re-encrypts may be away longer than PD waits by default.
+    fn raise_down_time(&mut self, facts: &PdFacts) {
+        let rewriting = self.told.is_some_and(|told| told.state.reencrypt);
+        let present = facts.max_store_down_time.as_deref();
+        let short = present.is_some_and(|text| shorter(text, SignedDuration::from_hours(4)));
+        if rewriting && short {
+            if self.out.status.restore_max_store_down_time.is_none() {
+                self.out.status.restore_max_store_down_time = present.map(str::to_owned);
+            }
+            self.out
+                .actions
+                .push(Action::SetMaxStoreDownTime(LONG_ABSENCE.to_owned()));
+        }
+    }
+
+    fn restore_down_time(&mut self, facts: &PdFacts) {
+        let Some(old) = self.out.status.restore_max_store_down_time.clone() else {
+            return;
+        };
+        if facts.max_store_down_time.as_deref() == Some(LONG_ABSENCE) {
+            self.out.actions.push(Action::SetMaxStoreDownTime(old));
+        } else {
+            self.out.status.restore_max_store_down_time = None;
+        }
+    }
+
+    fn await_pd(&mut self) {
+        let text = match &self.observed.pd_state {
+            PdState::Unreachable(why) => format!("PD to answer ({why})"),
+            _ => "PD to answer".to_owned(),
+        };
+        self.wait(RolloutPhase::AwaitingHealth, None, &text);
+    }
+
+    fn wait(&mut self, phase: RolloutPhase, pod: Option<&PodView<'_>>, text: &str) {
+        self.out.status.phase = phase;
+        self.out.status.pod = pod.map(|pod| pod.name.to_owned());
+        self.out.status.store_id = pod.and_then(|pod| pod.store).map(|store| store.id);
+        self.out.status.reason = pod.and_then(|pod| self.reason(pod));
+        self.out.status.waiting_for = Some(text.to_owned());
+    }
+
+    fn note(&mut self, reason: &str, message: &str) {
+        let note = Note {
+            warning: false,
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+        };
+        self.out.events.push(note);
+    }
+
+    fn warn(&mut self, reason: &str, message: &str) {
+        let note = Note {
+            warning: true,
+            reason: reason.to_owned(),
+            message: message.to_owned(),
+        };
+        self.out.events.push(note);
+    }
+
+    fn finish(mut self) -> Rolling {
+        let key = |status: &RolloutStatus| (status.phase, status.pod.clone(), status.store_id);
+        let same = key(&self.out.status) == key(&self.before);
+        let idle = self.out.status.phase == RolloutPhase::Idle;
+        self.out.status.since = match self.before.since {
+            Some(since) if same => Some(since),
+            _ if idle => None,
+            _ => Some(self.now),
+        };
+        self.out
+    }
+}
+
+fn delete(pod: &PodView<'_>, reason: &str) -> Action {
+    Action::DeletePod {
+        name: pod.name.to_owned(),
+        uid: pod.uid.to_owned(),
+        reason: reason.to_owned(),
+    }
+}
+
+fn failure(pod: &PodView<'_>) -> String {
+    let report = pod.report;
+    let finding = report.and_then(|report| report.error.as_ref().or(report.findings.first()));
+    match finding {
+        Some(finding) => format!("{}: {} {}", pod.name, finding.message, finding.remedy),
+        None => format!(
+            "{}: its agent could not make the data as desired. See the TikvVolume of this name.",
+            pod.name
+        ),
+    }
+}
+
+/// Why the cluster can not bear a restart (facts, TLS §4.4). `pending_before` is how many regions lagged before
+/// anything was disturbed: a busy cluster always has some.
+pub fn illness(facts: &PdFacts, pending_before: Option<u64>) -> Option<String> {
+    if facts.down_peers > 0 {
+        return Some(format!(
+            "{} regions to get back a replica that is gone",
+            facts.down_peers
+        ));
+    }
+    if pending_before.is_some_and(|before| facts.pending_peers > before) {
+        return Some(format!("{} regions to catch up", facts.pending_peers));
+    }
+    let bad = facts.stores.iter().find(|store| {
+        matches!(
+            store.state,
+            StoreState::Down | StoreState::Disconnected | StoreState::Unknown
+        )
+    });
+    bad.map(|store| {
+        format!(
+            "store {} at {} to be Up; it is {}",
+            store.id,
+            store.address,
+            store.state.name()
+        )
+    })
+}
+
+fn shorter(text: &str, than: SignedDuration) -> bool {
+    let found = text.parse::<SignedDuration>();
+    found.is_ok_and(|found| found < than)
+}
+
+fn template_has_tls(facts: &super::observed::WorkloadFacts) -> bool {
+    facts.stateful_set.as_ref().is_some_and(|set| {
+        super::template::has_tls(&super::template::as_json(set)["spec"]["template"]["spec"])
+    })
+}

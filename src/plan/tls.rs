@@ -1,0 +1,291 @@
+//! Certificates: which are made, when they are renewed, and whether the ports serve them.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use jiff::Timestamp;
+
+use super::action::Action;
+use super::desired::{Blocker, Desired};
+use super::detect::{Layout, hosts, option};
+use super::names::{Part, authority_secret};
+use super::objects::{annotation, is_ours, metadata};
+use super::observed::{Observed, SecretContent};
+use crate::api::v1alpha1::CertificateStatus;
+use crate::api::{AGENT_PORT, ANNOTATION_ROTATION};
+use crate::tikv::tikv_toml::text_at;
+use crate::tls::leaf::LeafSpec;
+use crate::tls::parse::CertificateInfo;
+
+/// Certificates to make now.
+pub fn issue(
+    observed: &Observed,
+    desired: &Desired,
+    tikv: &Layout<'_>,
+    pd: &Layout<'_>,
+    now: Timestamp,
+) -> Result<Vec<Action>, Blocker> {
+    let name = observed.name();
+    let authority = authority_secret(name);
+    foreign(observed)?;
+    let present = observed.secrets.get(&authority);
+    let ca = match present.map(|secret| &secret.content) {
+        Some(SecretContent::Authority(info)) => Some(info),
+        Some(_) => {
+            return Err(Blocker::new(
+                "CaUnusable",
+                format!("Secret {authority} does not hold a CA certificate and its key"),
+                "Restore it from a backup; a new CA would not be trusted by what runs.",
+            ));
+        }
+        None if Part::ALL
+            .iter()
+            .any(|part| observed.secrets.contains_key(&part.secret(name))) =>
+        {
+            return Err(Blocker::new(
+                "CaLost",
+                format!("Secret {authority} is gone, but certificates signed by it are in use"),
+                "Restore it from a backup. To start anew with an outage, delete the Secrets whose names end with -tls as well.",
+            ));
+        }
+        None => None,
+    };
+    let mut actions = Vec::new();
+    if ca.is_none() {
+        actions.push(Action::IssueCa {
+            metadata: Box::new(metadata(observed, &authority, "ca", &[])),
+            common_name: format!("{name}.{}.tikv-security CA", observed.namespace()),
+            duration: desired.ca_duration,
+        });
+    }
+    let rotation = observed
+        .resource
+        .spec
+        .rotate
+        .certificates
+        .clone()
+        .unwrap_or_default();
+    for part in Part::ALL {
+        let spec = leaf(observed, desired, part, tikv, pd);
+        if ca.is_none_or(|ca| due(observed, desired, part, &spec, ca, &rotation, now)) {
+            let secret = part.secret(name);
+            let notes = [(ANNOTATION_ROTATION, rotation.clone())];
+            actions.push(Action::IssueLeaf {
+                metadata: Box::new(metadata(observed, &secret, part.name(), &notes)),
+                authority: authority.clone(),
+                spec,
+            });
+        }
+    }
+    Ok(actions)
+}
+
+/// What the leaf of a part must say (facts, TLS §3.3–3.5).
+pub fn leaf(
+    observed: &Observed,
+    desired: &Desired,
+    part: Part,
+    tikv: &Layout<'_>,
+    pd: &Layout<'_>,
+) -> LeafSpec {
+    let common_name = part.common_name(observed.name(), observed.namespace());
+    let (mut dns, mut ips) = (BTreeSet::new(), BTreeSet::new());
+    match part {
+        Part::Tikv | Part::Agent => {
+            workload_names(observed, tikv, &mut dns);
+            let flags = option(&tikv.words, &["--advertise-addr"]);
+            let file = text_at(tikv.toml(), &["server", "advertise-addr"])
+                .ok()
+                .flatten();
+            dns.extend(flags.or(file).iter().flat_map(|list| hosts(list)));
+        }
+        Part::Pd => {
+            workload_names(observed, pd, &mut dns);
+            for flag in [
+                "--advertise-client-urls",
+                "--advertise-peer-urls",
+                "--initial-cluster",
+                "--join",
+            ] {
+                dns.extend(
+                    option(&pd.words, &[flag])
+                        .iter()
+                        .flat_map(|list| hosts(list)),
+                );
+                let key = flag.trim_start_matches('-');
+                let file = text_at(pd.toml(), &[key]).ok().flatten();
+                dns.extend(file.iter().flat_map(|list| hosts(list)));
+            }
+            let dialled = option(&tikv.words, &["--pd-endpoints", "--pd"]);
+            dns.extend(dialled.iter().flat_map(|list| hosts(list)));
+        }
+        Part::Client => {
+            dns.insert(common_name.clone());
+        }
+    }
+    if part != Part::Client {
+        dns.insert("localhost".to_owned());
+        ips.extend([
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ]);
+        dns.extend(desired.extra_dns.iter().cloned());
+        ips.extend(desired.extra_ips.iter().copied());
+    }
+    LeafSpec {
+        common_name,
+        dns,
+        ips,
+        duration: desired.leaf_duration,
+    }
+}
+
+/// Certificates as the status shows them.
+pub fn statuses(observed: &Observed, desired: Option<&Desired>) -> Vec<CertificateStatus> {
+    let name = observed.name();
+    let authority = authority_secret(name);
+    let mut all = Vec::new();
+    if let Some(SecretContent::Authority(info)) = content(observed, &authority) {
+        all.push(CertificateStatus {
+            name: authority,
+            serial: info.serial.clone(),
+            not_after: info.not_after,
+            renew_at: None,
+            served: None,
+            not_served: Vec::new(),
+        });
+    }
+    for part in Part::ALL {
+        let secret = part.secret(name);
+        let Some(SecretContent::Leaf { certificate, .. }) = content(observed, &secret) else {
+            continue;
+        };
+        let mut status = CertificateStatus {
+            name: secret,
+            serial: certificate.serial.clone(),
+            not_after: certificate.not_after,
+            renew_at: desired
+                .and_then(|desired| certificate.not_after.checked_sub(desired.renew_before).ok()),
+            served: None,
+            not_served: Vec::new(),
+        };
+        prove(observed, part, certificate, &mut status);
+        all.push(status);
+    }
+    all
+}
+
+fn prove(
+    observed: &Observed,
+    part: Part,
+    certificate: &CertificateInfo,
+    status: &mut CertificateStatus,
+) {
+    // 20180 changes its certificate only after a failed handshake (facts, TLS §2.2): it proves nothing.
+    let ports: &[u16] = match part {
+        Part::Tikv => &[20160],
+        Part::Pd => &[2379, 2380],
+        Part::Agent => &[AGENT_PORT],
+        Part::Client => return,
+    };
+    let mut total = 0;
+    for served in observed
+        .served
+        .iter()
+        .filter(|served| ports.contains(&served.port))
+    {
+        total += 1;
+        let as_it_should = served
+            .result
+            .as_ref()
+            .is_ok_and(|leaf| leaf.serial == certificate.serial && leaf.trusted);
+        if !as_it_should {
+            let what = match &served.result {
+                Ok(leaf) => format!("serves {}", leaf.serial),
+                Err(error) => error.clone(),
+            };
+            status
+                .not_served
+                .push(format!("{}:{}: {what}", served.pod, served.port));
+        }
+    }
+    if total > 0 {
+        status.served = Some(format!("{}/{total}", total - status.not_served.len()));
+    }
+}
+
+fn due(
+    observed: &Observed,
+    desired: &Desired,
+    part: Part,
+    spec: &LeafSpec,
+    ca: &CertificateInfo,
+    rotation: &str,
+    now: Timestamp,
+) -> bool {
+    let Some(secret) = observed.secrets.get(&part.secret(observed.name())) else {
+        return true;
+    };
+    let SecretContent::Leaf {
+        certificate,
+        trusts,
+    } = &secret.content
+    else {
+        return true;
+    };
+    let renew_at = certificate
+        .not_after
+        .checked_sub(desired.renew_before)
+        .unwrap_or(now);
+    // A leaf that ends with its CA can not be made to last longer.
+    let can_last_longer = certificate.not_after < ca.not_after;
+    (now >= renew_at && can_last_longer)
+        || !trusts
+            .iter()
+            .any(|trusted| trusted.public_key == ca.public_key)
+        || certificate.common_name.as_deref() != Some(spec.common_name.as_str())
+        || !spec.dns.is_subset(&certificate.dns)
+        || !spec.ips.is_subset(&certificate.ips)
+        || annotation(&secret.metadata, ANNOTATION_ROTATION).unwrap_or_default() != rotation
+}
+
+/// Objects of our names that somebody else made are never written over.
+fn foreign(observed: &Observed) -> Result<(), Blocker> {
+    let ours = std::iter::once(authority_secret(observed.name()))
+        .chain(Part::ALL.iter().map(|part| part.secret(observed.name())));
+    for name in ours {
+        if let Some(secret) = observed.secrets.get(&name)
+            && !is_ours(observed, &secret.metadata)
+        {
+            return Err(Blocker::new(
+                "ForeignObject",
+                format!("Secret {name} exists and was not made for this TikvSecurity"),
+                "Rename or delete it, or give the TikvSecurity another name.",
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn workload_names(observed: &Observed, layout: &Layout<'_>, dns: &mut BTreeSet<String>) {
+    let namespace = observed.namespace();
+    let target = layout
+        .stateful_set
+        .metadata
+        .name
+        .as_deref()
+        .unwrap_or_default();
+    let endings =
+        ["", ".NS", ".NS.svc", ".NS.svc.cluster.local"].map(|text| text.replace("NS", namespace));
+    for ending in &endings {
+        dns.insert(format!("{target}{ending}"));
+        if !layout.service().is_empty() {
+            dns.insert(format!("{}{ending}", layout.service()));
+            dns.insert(format!("*.{}{ending}", layout.service()));
+        }
+    }
+}
+
+fn content<'a>(observed: &'a Observed, secret: &str) -> Option<&'a SecretContent> {
+    observed.secrets.get(secret).map(|secret| &secret.content)
+}

@@ -1,0 +1,334 @@
+//! TiKV's configuration file: what encryption and TLS need, written into what is there. Comments, order and foreign
+//! keys stay (facts, encryption at rest §1; TLS §1.2).
+
+use toml_edit::{Array, DocumentMut, Item, Table, TableLike, value};
+
+use crate::api::method::Method;
+
+/// What to change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TikvChange {
+    /// TLS, or no change to it.
+    pub tls: Option<TlsFiles>,
+    /// Encryption at rest, or no change to it.
+    pub encryption: Option<EncryptionConfig>,
+}
+
+/// TLS files and who is admitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Directory with `ca.crt`, `tls.crt`, `tls.key`.
+    pub directory: String,
+    /// Common names to admit; those in the file stay admitted.
+    pub allowed_names: Vec<String>,
+}
+
+/// `[security.encryption]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EncryptionConfig {
+    /// `data-encryption-method`.
+    pub method: Method,
+    /// `data-key-rotation-period`.
+    pub rotation_period: String,
+    /// `master-key`.
+    pub master_key: MasterKeyConfig,
+}
+
+/// `[security.encryption.master-key]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MasterKeyConfig {
+    /// AWS KMS. Credentials never go here: TiKV prints its configuration.
+    AwsKms {
+        /// `key-id`.
+        key_id: String,
+        /// `region`.
+        region: String,
+        /// `endpoint`.
+        endpoint: Option<String>,
+    },
+    /// A file of 65 bytes.
+    File {
+        /// `path`.
+        path: String,
+    },
+}
+
+/// Why a file can not be changed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TomlProblem {
+    /// Not TOML.
+    #[error("it is not valid TOML: {0}")]
+    Syntax(String),
+    /// A table was expected.
+    #[error("{0} is not a table")]
+    NotATable(String),
+    /// The stores are under another master key.
+    #[error(
+        "[security.encryption.master-key] names another master key ({0}) than the TikvSecurity"
+    )]
+    OtherMasterKey(String),
+}
+
+/// Writes the change into `source`. Writing it twice changes nothing more.
+pub fn edit(source: &str, change: &TikvChange) -> Result<String, TomlProblem> {
+    let mut document = parse(source)?;
+    if let Some(tls) = &change.tls {
+        let security = table(document.as_table_mut(), "security")?;
+        let file = |name: &str| value(format!("{}/{name}", tls.directory));
+        set(security, "ca-path", file("ca.crt"));
+        set(security, "cert-path", file("tls.crt"));
+        set(security, "key-path", file("tls.key"));
+        admit(security, &tls.allowed_names);
+    }
+    if let Some(encryption) = &change.encryption {
+        let security = table(document.as_table_mut(), "security")?;
+        let section = table(security, "encryption")?;
+        set(
+            section,
+            "data-encryption-method",
+            value(encryption.method.name()),
+        );
+        set(
+            section,
+            "data-key-rotation-period",
+            value(&encryption.rotation_period),
+        );
+        master_key(table(section, "master-key")?, &encryption.master_key)?;
+    }
+    Ok(document.to_string())
+}
+
+/// A string at a dotted path.
+pub fn text_at(source: &str, path: &[&str]) -> Result<Option<String>, TomlProblem> {
+    let document = parse(source)?;
+    let mut item = document.as_item();
+    for part in path {
+        match item.get(part) {
+            Some(next) => item = next,
+            None => return Ok(None),
+        }
+    }
+    Ok(item.as_str().map(str::to_owned))
+}
+
+/// Dotted names of keys that hold a secret in the clear: TiKV prints them in its log, in `last_tikv.toml` and at
+/// `GET /config` (facts, encryption at rest §1.3).
+pub fn secrets_in_the_clear(source: &str) -> Result<Vec<String>, TomlProblem> {
+    const SECRET: [&str; 4] = [
+        "access-key",
+        "secret-access-key",
+        "client-secret",
+        "client-certificate-password",
+    ];
+    let document = parse(source)?;
+    let encryption = document
+        .get("security")
+        .and_then(|item| item.get("encryption"));
+    let mut found = Vec::new();
+    for key in ["master-key", "previous-master-key"] {
+        let Some(master) = encryption.and_then(|item| item.get(key)) else {
+            continue;
+        };
+        let sections = [None, Some("aws"), Some("azure")];
+        for section in sections {
+            let holder = section.map_or(Some(master), |name| master.get(name));
+            for name in SECRET {
+                let set = holder
+                    .and_then(|item| item.get(name))
+                    .and_then(Item::as_str);
+                if set.is_some_and(|text| !text.is_empty()) {
+                    let middle = section.map(|name| format!(".{name}")).unwrap_or_default();
+                    found.push(format!("security.encryption.{key}{middle}.{name}"));
+                }
+            }
+        }
+    }
+    Ok(found)
+}
+
+fn master_key(section: &mut dyn TableLike, wanted: &MasterKeyConfig) -> Result<(), TomlProblem> {
+    let text = |section: &dyn TableLike, key: &str| {
+        let item = section.get(key).and_then(Item::as_str);
+        item.unwrap_or_default().to_owned()
+    };
+    let kind = text(section, "type");
+    let present = match kind.as_str() {
+        "" | "plaintext" => String::new(),
+        "file" => text(section, "path"),
+        _ => text(section, "key-id"),
+    };
+    let (name, identity) = match wanted {
+        MasterKeyConfig::AwsKms { key_id, .. } => ("kms", key_id),
+        MasterKeyConfig::File { path } => ("file", path),
+    };
+    let other = !present.is_empty() && (kind != name || &present != identity);
+    if other {
+        return Err(TomlProblem::OtherMasterKey(format!("{kind} {present}")));
+    }
+    set(section, "type", value(name));
+    match wanted {
+        MasterKeyConfig::AwsKms {
+            key_id,
+            region,
+            endpoint,
+        } => {
+            set(section, "vendor", value("aws"));
+            set(section, "key-id", value(key_id));
+            set(section, "region", value(region));
+            match endpoint {
+                Some(endpoint) => set(section, "endpoint", value(endpoint)),
+                None => drop(section.remove("endpoint")),
+            }
+        }
+        MasterKeyConfig::File { path } => set(section, "path", value(path)),
+    }
+    Ok(())
+}
+
+/// Ours are added to those that are admitted already: whoever could talk to TiKV still can.
+pub(super) fn admit(security: &mut dyn TableLike, names: &[String]) {
+    if names.is_empty() {
+        return;
+    }
+    if security
+        .get("cert-allowed-cn")
+        .and_then(Item::as_array)
+        .is_none()
+    {
+        security.insert("cert-allowed-cn", value(Array::new()));
+    }
+    let list = security
+        .get_mut("cert-allowed-cn")
+        .and_then(Item::as_array_mut);
+    let Some(list) = list else { return };
+    for name in names {
+        if !list.iter().any(|item| item.as_str() == Some(name)) {
+            list.push(name.as_str());
+        }
+    }
+}
+
+pub(super) fn parse(source: &str) -> Result<DocumentMut, TomlProblem> {
+    let parsed = source.parse::<DocumentMut>();
+    parsed.map_err(|error| {
+        // Only where and why: the text around it may hold a secret.
+        let place = error.span().map_or(0, |span| {
+            source[..span.start.min(source.len())].lines().count()
+        });
+        TomlProblem::Syntax(format!("line {place}: {}", error.message()))
+    })
+}
+
+pub(super) fn table<'a>(
+    parent: &'a mut dyn TableLike,
+    key: &str,
+) -> Result<&'a mut dyn TableLike, TomlProblem> {
+    if parent.get(key).is_none() {
+        let mut table = Table::new();
+        table.set_implicit(true);
+        parent.insert(key, Item::Table(table));
+    }
+    let item = parent.get_mut(key).and_then(Item::as_table_like_mut);
+    item.ok_or_else(|| TomlProblem::NotATable(key.to_owned()))
+}
+
+/// Sets a value and keeps the comments around the old one.
+pub(super) fn set(section: &mut dyn TableLike, key: &str, wanted: Item) {
+    let old = section.get_mut(key).and_then(Item::as_value_mut);
+    match (old, wanted) {
+        (Some(old), Item::Value(mut new)) => {
+            if old.as_str() == new.as_str() {
+                return;
+            }
+            *new.decor_mut() = old.decor().clone();
+            *old = new;
+        }
+        (_, wanted) => {
+            section.insert(key, wanted);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change() -> TikvChange {
+        TikvChange {
+            tls: Some(TlsFiles {
+                directory: "/var/lib/tikv-tls".into(),
+                allowed_names: vec!["tikv.db.prod.tikv-security".into()],
+            }),
+            encryption: Some(EncryptionConfig {
+                method: Method::Aes256Ctr,
+                rotation_period: "168h".into(),
+                master_key: MasterKeyConfig::AwsKms {
+                    key_id: "alias/tikv".into(),
+                    region: "eu-central-1".into(),
+                    endpoint: None,
+                },
+            }),
+        }
+    }
+
+    #[test]
+    fn comments_order_and_foreign_keys_stay() {
+        let source = "# ours\nlog-level = \"info\" # quiet\n\n[storage]\ndata-dir = \"/data\"\n\n[security]\n# who may\nredact-info-log = true\n\n[raftstore]\ncapacity = \"10GB\"\n";
+        let edited = edit(source, &change()).unwrap();
+        for line in source.lines() {
+            assert!(edited.contains(line), "{line:?} is lost in\n{edited}");
+        }
+        assert!(edited.find("[storage]") < edited.find("[security]"));
+        assert!(edited.find("[security]") < edited.find("[raftstore]"));
+        let read = |path: &[&str]| text_at(&edited, path).unwrap().unwrap();
+        assert_eq!(read(&["security", "ca-path"]), "/var/lib/tikv-tls/ca.crt");
+        assert_eq!(
+            read(&["security", "encryption", "data-encryption-method"]),
+            "aes256-ctr"
+        );
+        assert_eq!(
+            read(&["security", "encryption", "master-key", "type"]),
+            "kms"
+        );
+    }
+
+    #[test]
+    fn editing_twice_changes_nothing_more() {
+        for source in [
+            "",
+            "[security]\ncert-allowed-cn = [\"mine\"]\n",
+            "security.encryption.enable-file-dictionary-log = false\n",
+            "[security.encryption.master-key]\ntype = \"plaintext\" # none yet\n",
+        ] {
+            let once = edit(source, &change()).unwrap();
+            assert_eq!(edit(&once, &change()).unwrap(), once);
+        }
+    }
+
+    #[test]
+    fn another_master_key_is_refused() {
+        let source = "[security.encryption.master-key]\ntype = \"file\"\npath = \"/k\"\n";
+        let refused = edit(source, &change());
+        assert_eq!(refused, Err(TomlProblem::OtherMasterKey("file /k".into())));
+    }
+
+    #[test]
+    fn a_syntax_error_names_the_line_and_not_the_text() {
+        let error = edit("a = 1\nsecret-access-key = hunter2\n", &change()).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.contains("line 2") && !text.contains("hunter2"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn secrets_are_found() {
+        let source = "[security.encryption.master-key.aws]\nsecret-access-key = \"s\"\n";
+        let found = secrets_in_the_clear(source).unwrap();
+        assert_eq!(
+            found,
+            ["security.encryption.master-key.aws.secret-access-key"]
+        );
+    }
+}
