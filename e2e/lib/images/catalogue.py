@@ -47,7 +47,7 @@ class Entry:
 
 def _operator(name: str, archive: Path) -> None:
     binary = _given("TIKV_SECURITY_BIN") or cargo.operator()
-    image = Image(name, ["/usr/local/bin/tikv-security"], files={"usr/local/bin/tikv-security": binary})
+    image = Image(name, ["/tikv-security"], files={"tikv-security": binary})
     image.add_libraries(closure([binary]))
     image.environment["SSL_CERT_FILE"] = str(CERTIFICATES)
     if CERTIFICATES.is_file():
