@@ -1,1 +1,3 @@
-//! To be filled.
+//! The agent beside TiKV: what it does with a data directory, and the process that does it.
+
+pub mod master_key;

@@ -1,5 +1,6 @@
 //! What is known of TiKV and PD: their configuration files, PD's API, TiKV's status port.
 
+pub mod encryption_config;
 pub mod http;
 pub mod pd;
 pub mod pd_toml;
