@@ -4,7 +4,24 @@ pub mod operator;
 
 use std::process::ExitCode;
 
+use clap::{Parser, Subcommand};
+
+/// Mutual TLS and encryption at rest for TiKV clusters on Kubernetes.
+#[derive(Parser, Debug)]
+#[command(version, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Operator(operator::OperatorArgs),
+}
+
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    match Cli::parse().command {
+        Command::Operator(args) => operator::main(args),
+    }
 }

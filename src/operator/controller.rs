@@ -62,7 +62,7 @@ pub async fn run(
         let reset = reset.clone();
         Box::pin(async move {
             let key = key(&subject);
-            let again = reconcile(&subject, &context).await?;
+            let again = Box::pin(reconcile(&subject, &context)).await?;
             reset.forget(&key);
             Ok::<_, Error>(Action::requeue(again))
         })

@@ -58,16 +58,12 @@ where
         done = work => Some(done),
         () = holder.keep() => None,
     };
-    match done {
-        Some(done) => {
-            holder.release().await;
-            Term::Done(done)
-        }
-        None => {
-            tracing::warn!(lease = config.name, "leadership lost; stopped acting");
-            Term::Lost
-        }
+    if let Some(done) = done {
+        holder.release().await;
+        return Term::Done(done);
     }
+    tracing::warn!(lease = config.name, "leadership lost; stopped acting");
+    Term::Lost
 }
 
 struct Candidate<'a> {

@@ -25,7 +25,7 @@ struct Labelled {
 
 /// What is said about one certificate on one port.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct Port {
+struct Listener {
     namespace: String,
     name: String,
     pod: String,
@@ -38,7 +38,7 @@ pub struct Metrics {
     reconciles: Family<Owner, Counter>,
     errors: Family<Labelled, Counter>,
     stored_not_after: Family<Labelled, Gauge>,
-    served_not_after: Family<Port, Gauge>,
+    served_not_after: Family<Listener, Gauge>,
     stores: Family<Labelled, Gauge>,
     plaintext_bytes: Family<Labelled, Gauge>,
     phase: Family<Labelled, Gauge>,
@@ -128,14 +128,14 @@ impl Metrics {
         port: u16,
         not_after: jiff::Timestamp,
     ) {
-        let port = Port {
+        let listener = Listener {
             namespace: namespace.to_owned(),
             name: name.to_owned(),
             pod: pod.to_owned(),
             port,
         };
         self.served_not_after
-            .get_or_create(&port)
+            .get_or_create(&listener)
             .set(not_after.as_second());
     }
 

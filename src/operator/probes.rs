@@ -44,7 +44,10 @@ pub struct Look<'a> {
 
 /// Results of the last handshakes. Only saves handshakes: nothing is lost with it.
 #[derive(Debug, Default)]
-pub struct Probes(Mutex<HashMap<Port, (Instant, Result<Served, String>)>>);
+pub struct Probes(Mutex<HashMap<Port, Seen>>);
+
+/// A result and its age.
+type Seen = (Instant, Result<Served, String>);
 
 impl Probes {
     /// What the port serves, or in words why that is not known.

@@ -85,7 +85,7 @@ pub(super) async fn reconcile(
         }
     };
     let kept = resource.clone();
-    let outcome = step(context, &objects, resource).await;
+    let outcome = Box::pin(step(context, &objects, resource)).await;
     if let Err(error) = &outcome
         && error.class() == Class::Human
     {
@@ -107,7 +107,7 @@ async fn step(
     objects: &Objects,
     resource: TikvSecurity,
 ) -> Result<Duration, Error> {
-    let View { observed, pd } = observe(context, objects, resource).await?;
+    let View { observed, pd } = Box::pin(observe(context, objects, resource)).await?;
     let plan: Plan = plan(&observed, Timestamp::now());
     report::metrics(&context.metrics, &observed, &plan.status);
     let resource = &observed.resource;

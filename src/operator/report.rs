@@ -122,8 +122,8 @@ pub(super) fn metrics(metrics: &Metrics, observed: &Observed, status: &TikvSecur
         }
     }
     if let Some(pd) = observed.pd_facts() {
-        let states = pd.stores.iter().map(|store| store.state.name());
-        metrics.stores(namespace, name, states);
+        let names = pd.stores.iter().map(|store| store.state.name());
+        metrics.stores(namespace, name, names);
     }
     for (pod, report) in &observed.agents {
         if let Some(coverage) = report.as_ref().ok().and_then(|one| one.coverage.as_ref()) {

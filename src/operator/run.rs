@@ -62,7 +62,7 @@ pub async fn run(options: Options) -> Result<(), RunError> {
         }
         tracing::info!("stopping: the reconciles that run are finished first");
     };
-    run_until(client, options, stop).await
+    Box::pin(run_until(client, options, stop)).await
 }
 
 /// As `run`, with a client and an end of the caller's choice.
@@ -124,15 +124,13 @@ async fn lead(
             () = signalled(&mut begun) => None,
         };
         match ended {
-            Some(Term::Done(())) => return,
-            Some(Term::Lost) if *stopping.borrow() => return,
-            Some(Term::Lost) => {}
+            Some(Term::Lost) if !*stopping.borrow() => {}
             // Told to stop: a leader ends its work and gives the Lease back, a stand-by just goes.
             None if leading.load(Ordering::Relaxed) => {
                 term.await;
                 return;
             }
-            None => return,
+            Some(_) | None => return,
         }
     }
 }

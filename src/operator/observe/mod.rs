@@ -14,7 +14,7 @@ use super::reconcile::Context;
 use crate::api::LABEL_NAME;
 use crate::api::v1alpha1::{TikvSecurity, TikvVolume};
 use crate::plan::names::{Part, agent_config};
-use crate::plan::observed::Observed;
+use crate::plan::observed::{Observed, PdState};
 use crate::tikv::pd::PdClient;
 
 /// What was seen, and the means to act on it that a plan does not see.
@@ -49,11 +49,14 @@ pub(super) async fn observe(
         resource: &name,
         now,
     };
-    let (pd_state, agents, served) = futures::join!(
+    let (mut pd_state, agents, served) = futures::join!(
         pd::state(&pd, !pd_workload.pods.is_empty()),
-        pods::agents(&tikv.pods, tls),
+        pods::agents(&tikv.pods, tls.clone()),
         look.served(&tikv.pods, &pd_workload.pods),
     );
+    if let PdState::Reachable(facts) = &mut pd_state {
+        pods::exact_leaders(&tikv.pods, &Part::Tikv.secret(&name), tls, facts).await;
+    }
     let observed = Observed {
         resource,
         others,

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::join_all;
 use jiff::Timestamp;
@@ -17,14 +18,18 @@ use crate::api::report::AgentReport;
 use crate::operator::agents;
 use crate::operator::probes::{self, Port, Probes};
 use crate::plan::names::{AGENT_CONTAINER, Part};
-use crate::plan::observed::{Served, ServedLeaf};
-use crate::tikv::status_port::STATUS_PORT;
+use crate::plan::observed::{PdFacts, Served, ServedLeaf};
+use crate::tikv::http::{Endpoint, Transport};
+use crate::tikv::status_port::{self, STATUS_PORT};
 use crate::tls::probe::Protocol;
 
 /// TiKV's gRPC port.
 const TIKV_PORT: u16 = 20160;
 /// PD's peer port.
 const PEER_PORT: u16 = 2380;
+
+/// Time for one question to a status port.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The pod's address, once it has one.
 pub(super) fn address(pod: &Pod) -> Option<IpAddr> {
@@ -93,6 +98,40 @@ pub(super) async fn agents(
     join_all(asked).await.into_iter().collect()
 }
 
+/// Replaces PD's count of leaders by the store's own, which does not lag, for the stores that are being emptied.
+/// Where the store does not answer PD's count stays.
+pub(super) async fn exact_leaders(
+    pods: &[Pod],
+    secret: &str,
+    tls: Option<Arc<ClientConfig>>,
+    facts: &mut PdFacts,
+) {
+    let evicting = facts.evicting.clone();
+    let emptied = facts
+        .stores
+        .iter_mut()
+        .filter(|store| evicting.contains(&store.id));
+    let counts = emptied.map(|store| {
+        let tls = tls.clone();
+        async move {
+            let host = store.address.split('.').next().unwrap_or_default();
+            let pod = pods.iter().find(|pod| pod.name_any() == host)?;
+            let secure = mounts_secret(pod, secret);
+            let transport = Transport {
+                tls: if secure { Some(tls?) } else { None },
+                patience: PATIENCE,
+            };
+            let endpoint = Endpoint::new(address(pod)?.to_string(), STATUS_PORT);
+            let endpoint = endpoint.named(server_name(pod));
+            store.leaders = status_port::leader_count(&transport, &endpoint)
+                .await
+                .ok()?;
+            Some(())
+        }
+    });
+    join_all(counts).await;
+}
+
 /// What is needed to look at ports.
 pub(super) struct Look<'a> {
     /// Results of the last handshakes.
@@ -116,9 +155,9 @@ impl Look<'_> {
             (pd, Part::Pd, pd::PORT, http),
             (pd, Part::Pd, PEER_PORT, http),
         ];
-        let looks = ports.into_iter().flat_map(|(pods, part, port, protocol)| {
+        let looks = ports.into_iter().flat_map(|(pods, owner, port, protocol)| {
             let pods = pods.iter();
-            pods.filter_map(move |pod| self.one(pod, part, port, protocol))
+            pods.filter_map(move |pod| self.one(pod, owner, port, protocol))
         });
         join_all(looks).await
     }
@@ -126,11 +165,11 @@ impl Look<'_> {
     fn one<'a>(
         &'a self,
         pod: &'a Pod,
-        part: Part,
+        owner: Part,
         port: u16,
         protocol: Protocol,
     ) -> Option<impl Future<Output = Served> + 'a> {
-        let secret = part.secret(self.resource);
+        let secret = owner.secret(self.resource);
         let address = SocketAddr::new(address(pod)?, port);
         let set = self.secrets.client()?;
         if !mounts_secret(pod, &secret) {
