@@ -26,16 +26,16 @@ fn config(namespace: &str, identity: &str) -> LeaseConfig {
 async fn leadership_passes_at_once_when_it_is_given_back() {
     let (client, ns) = namespace(ApiServer::shared().config()).await;
     let (end, ended) = oneshot::channel::<()>();
-    let (began, begun) = oneshot::channel::<()>();
+    let (enter, entered) = oneshot::channel::<()>();
     let (first, mine) = (client.clone(), config(&ns, "one"));
     let first = tokio::spawn(async move {
         while_leading(first, &mine, async {
-            began.send(()).unwrap();
+            enter.send(()).unwrap();
             ended.await.unwrap();
         })
         .await
     });
-    begun.await.unwrap();
+    entered.await.unwrap();
 
     let inside = Arc::new(AtomicUsize::new(0));
     let (second, mine, count) = (client.clone(), config(&ns, "two"), inside.clone());
@@ -58,16 +58,16 @@ async fn leadership_passes_at_once_when_it_is_given_back() {
 #[tokio::test]
 async fn work_stops_when_somebody_else_has_the_lease() {
     let (client, ns) = namespace(ApiServer::shared().config()).await;
-    let (began, begun) = oneshot::channel::<()>();
+    let (enter, entered) = oneshot::channel::<()>();
     let (holder, mine) = (client.clone(), config(&ns, "one"));
     let term = tokio::spawn(async move {
         while_leading(holder, &mine, async {
-            began.send(()).unwrap();
+            enter.send(()).unwrap();
             std::future::pending::<()>().await;
         })
         .await
     });
-    begun.await.unwrap();
+    entered.await.unwrap();
     let leases = Api::<Lease>::namespaced(client, &ns);
     let theft = serde_json::json!({"spec": {"holderIdentity": "thief"}});
     leases
@@ -84,16 +84,16 @@ async fn work_stops_when_somebody_else_has_the_lease() {
 #[tokio::test]
 async fn a_holder_that_fell_silent_is_followed() {
     let (client, ns) = namespace(ApiServer::shared().config()).await;
-    let (began, begun) = oneshot::channel::<()>();
+    let (enter, entered) = oneshot::channel::<()>();
     let (holder, mine) = (client.clone(), config(&ns, "one"));
     let crashed = tokio::spawn(async move {
         while_leading(holder, &mine, async {
-            began.send(()).unwrap();
+            enter.send(()).unwrap();
             std::future::pending::<()>().await;
         })
         .await
     });
-    begun.await.unwrap();
+    entered.await.unwrap();
     crashed.abort();
     assert_eq!(
         while_leading(client.clone(), &config(&ns, "two"), async {}).await,

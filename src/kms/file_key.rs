@@ -73,6 +73,11 @@ pub(super) fn read(path: &Path) -> Result<SecretBytes, FileKeyError> {
     parse(path, &text)
 }
 
+/// Whether these bytes, in a file at `path`, are a master key.
+pub fn check_file_key(path: &Path, text: &[u8]) -> Result<(), FileKeyError> {
+    parse(path, text).map(drop)
+}
+
 fn parse(path: &Path, text: &[u8]) -> Result<SecretBytes, FileKeyError> {
     let path = || path.to_owned();
     let text: &[u8; SIZE] = text.try_into().map_err(|_| FileKeyError::Size {

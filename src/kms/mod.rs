@@ -14,7 +14,7 @@ mod provider;
 pub mod retry;
 
 pub use error::{Class, KmsError, MasterKeyError};
-pub use file_key::FileKeyError;
+pub use file_key::{FileKeyError, check_file_key};
 pub use master_key::MasterKey;
 pub use provider::{DataKey, Kms, prove};
 

@@ -1,5 +1,5 @@
 //! What the reconcile tests share.
-#![allow(dead_code, missing_docs)]
+#![allow(dead_code, missing_docs, clippy::unwrap_used)]
 
 pub mod apiserver;
 pub mod calls;
