@@ -154,7 +154,7 @@ fn spawn(dir: &Path, name: &str, arguments: &[String]) -> Child {
     Command::new("/bin/sh")
         .args([
             "-c",
-            r#""$@" & child=$!; exec 1>&- 2>&-; read -r end; kill -9 $child"#,
+            r#"trap "" TERM INT HUP; "$@" & child=$!; exec 1>&- 2>&-; read -r end; kill -9 $child"#,
             "sh",
         ])
         .arg(binary(name))

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
@@ -173,6 +173,20 @@ impl World {
                 self.calls
             );
         }
+    }
+
+    /// Waits until the operator has not written for some seconds.
+    pub async fn quiet(&self) {
+        let calm = Duration::from_secs(5);
+        let mut seen = (self.calls.count(), Instant::now());
+        self.until("the operator stops writing", async || {
+            let count = self.calls.count();
+            if count != seen.0 {
+                seen = (count, Instant::now());
+            }
+            seen.1.elapsed() > calm
+        })
+        .await;
     }
 
     /// UIDs of the TiKV and PD pods by name.
