@@ -1,6 +1,8 @@
 //! Command line: clap types, one module a subcommand.
 
+pub mod crds;
 pub mod operator;
+pub mod render;
 
 use std::process::ExitCode;
 

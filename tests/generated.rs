@@ -1,0 +1,33 @@
+//! Files that are generated from the code equal what the code renders. `UPDATE=1` rewrites them.
+
+use std::fs;
+use std::path::Path;
+
+use tikv_security::cli::crds;
+
+fn same(path: &Path, wanted: &str) {
+    if std::env::var_os("UPDATE").is_some() {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, wanted).unwrap();
+    }
+    let found = fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        found == wanted,
+        "{} is not what the code renders; run: UPDATE=1 cargo test --test generated",
+        path.display()
+    );
+}
+
+#[test]
+fn custom_resource_definitions() {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
+    for (name, text) in crds::files() {
+        same(&directory.join(name), &text);
+    }
+}
+
+#[test]
+fn field_reference() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds/README.md");
+    same(&file, &crds::reference());
+}
