@@ -19,11 +19,15 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     Operator(operator::OperatorArgs),
+    Render(render::RenderArgs),
+    Crds(crds::CrdsArgs),
 }
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
         Command::Operator(args) => operator::main(args),
+        Command::Render(args) => render::main(&args),
+        Command::Crds(args) => crds::main(&args),
     }
 }
