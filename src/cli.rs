@@ -1,5 +1,7 @@
 //! Command line: clap types, one module a subcommand.
 
+pub mod agent;
+pub mod agent_ready;
 pub mod crds;
 pub mod operator;
 pub mod render;
@@ -18,6 +20,8 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Start-up probe of the agent: 0 when TiKV may start
+    AgentReady(agent_ready::AgentReadyArgs),
     Operator(operator::OperatorArgs),
     Render(render::RenderArgs),
     Crds(crds::CrdsArgs),
@@ -26,6 +30,7 @@ enum Command {
 /// Runs the command line.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::AgentReady(args) => agent_ready::run(&args),
         Command::Operator(args) => operator::main(args),
         Command::Render(args) => render::main(&args),
         Command::Crds(args) => crds::main(&args),

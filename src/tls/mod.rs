@@ -7,6 +7,7 @@ pub mod leaf;
 pub mod parse;
 pub mod private;
 pub mod probe;
+pub mod server;
 
 #[cfg(test)]
 mod tests;

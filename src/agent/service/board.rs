@@ -1,0 +1,100 @@
+//! The report as it is now: written by the one who works, read by the server.
+
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+
+use super::store::{Measurement, Problem};
+use crate::api::report::{AgentPhase, AgentReport, Progress};
+
+/// The current report.
+#[derive(Debug)]
+pub struct Board(Mutex<AgentReport>);
+
+impl Board {
+    /// Nothing known yet.
+    pub fn new(data_dir: &Path) -> Self {
+        Self(Mutex::new(AgentReport {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            data_dir: data_dir.display().to_string(),
+            desired_generation: 0,
+            phase: AgentPhase::Starting,
+            gate_open: false,
+            journal_open: false,
+            satisfied: false,
+            error: None,
+            progress: None,
+            coverage: None,
+            findings: Vec::new(),
+            measured_at: None,
+        }))
+    }
+
+    /// A copy.
+    pub fn report(&self) -> AgentReport {
+        self.lock().clone()
+    }
+
+    pub(super) fn phase(&self, phase: AgentPhase) {
+        let mut report = self.lock();
+        if report.phase != phase {
+            report.phase = phase;
+            tracing::info!(?phase, "phase");
+        }
+    }
+
+    pub(super) fn gate_opened(&self) {
+        self.lock().gate_open = true;
+        tracing::info!("the gate is open: TiKV may start");
+    }
+
+    pub(super) fn journal(&self, open: bool) {
+        self.lock().journal_open = open;
+    }
+
+    pub(super) fn generation(&self, generation: i64) {
+        self.lock().desired_generation = generation;
+    }
+
+    pub(super) fn progress(&self, progress: &Progress) {
+        self.lock().progress = Some(progress.clone());
+    }
+
+    /// Says it once in the log, however often it happens again.
+    pub(super) fn error(&self, problem: Problem) {
+        let mut report = self.lock();
+        if report.error.as_ref() != Some(&*problem) {
+            let (code, message, remedy) = (&problem.code, &problem.message, &problem.remedy);
+            tracing::error!(code, remedy, "{message}");
+        }
+        report.error = Some(*problem);
+    }
+
+    pub(super) fn no_error(&self) {
+        self.lock().error = None;
+    }
+
+    pub(super) fn measured(&self, measurement: Measurement, now: Timestamp) {
+        let mut report = self.lock();
+        if report.satisfied != measurement.satisfied || report.measured_at.is_none() {
+            let coverage = &measurement.coverage;
+            tracing::info!(
+                satisfied = measurement.satisfied,
+                files = coverage.files,
+                encrypted_bytes = coverage.encrypted_bytes,
+                plaintext_bytes = coverage.plaintext_bytes,
+                findings = measurement.findings.len(),
+                "measured"
+            );
+        }
+        report.coverage = Some(measurement.coverage);
+        report.findings = measurement.findings;
+        report.satisfied = measurement.satisfied;
+        report.measured_at = Some(now);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, AgentReport> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,217 @@
+//! The order of the agent's work. Nothing begun and something is wrong: TiKV starts as it was. Something begun: TiKV
+//! waits until it is finished.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use jiff::Timestamp;
+
+use super::board::Board;
+use super::desired::DesiredFile;
+use super::gate::Gate;
+use super::stop::Stop;
+use super::store::{Locked, Need, Outcome, Problem, Store, Watch};
+use crate::api::desired::DesiredState;
+use crate::api::report::{AgentPhase, Progress};
+
+/// How often things are done.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Time between two measurements.
+    pub measure: Duration,
+    /// Time between two looks at the desired state.
+    pub look: Duration,
+    /// First pause before recovery is tried again; doubles.
+    pub retry: Duration,
+    /// Longest such pause.
+    pub longest_retry: Duration,
+}
+
+impl Pace {
+    /// For production.
+    pub const DEFAULT: Self = Self {
+        measure: Duration::from_secs(30),
+        look: Duration::from_secs(2),
+        retry: Duration::from_secs(1),
+        longest_retry: Duration::from_secs(30),
+    };
+}
+
+/// The agent's work from its start to its end.
+pub struct Lifecycle<S> {
+    /// The data directory.
+    pub store: S,
+    /// What is wanted.
+    pub desired: DesiredFile,
+    /// Holds TiKV back.
+    pub gate: Gate,
+    /// Where it is reported.
+    pub board: Arc<Board>,
+    /// When to end.
+    pub stop: Arc<Stop>,
+    /// How often.
+    pub pace: Pace,
+}
+
+/// How the part before TiKV's start ended.
+enum Prepared {
+    Open,
+    Stopped,
+}
+
+impl<S: Store> Lifecycle<S> {
+    /// Prepares the directory, opens the gate, measures until it is asked to stop.
+    pub fn run(mut self) -> io::Result<()> {
+        let prepared = self.prepare();
+        // TiKV must be able to take the lock before it is let start.
+        self.store.unlock();
+        if let Prepared::Stopped = prepared {
+            return Ok(());
+        }
+        self.gate.open()?;
+        self.board.gate_opened();
+        self.watch();
+        Ok(())
+    }
+
+    fn prepare(&mut self) -> Prepared {
+        let mut pause = self.pace.retry;
+        loop {
+            match self.attempt() {
+                Ok(Outcome::Stopped) => return Prepared::Stopped,
+                Ok(Outcome::Done) => return Prepared::Open,
+                Err(problem) => self.board.error(problem),
+            }
+            if !self.is_between_states() {
+                return Prepared::Open;
+            }
+            self.board.phase(AgentPhase::Held);
+            if self.stop.wait(pause) {
+                return Prepared::Stopped;
+            }
+            pause = (pause * 2).min(self.pace.longest_retry);
+        }
+    }
+
+    fn attempt(&mut self) -> Result<Outcome, Problem> {
+        if self.store.is_new()? {
+            tracing::info!("the data directory is new: nothing to do before TiKV starts");
+            return Ok(Outcome::Done);
+        }
+        if self.store.lock()? == Locked::ByTikv {
+            tracing::info!("TiKV runs already: only looking");
+            return Ok(Outcome::Done);
+        }
+        let open = self.store.journal_open()?;
+        self.board.journal(open);
+        if open {
+            self.board.phase(AgentPhase::Recovering);
+            let watch = OnBoard::of(&self.board, &self.stop);
+            if self.store.recover(&watch)? == Outcome::Stopped {
+                return Ok(Outcome::Stopped);
+            }
+            self.board.journal(false);
+            tracing::info!("an interrupted run was finished");
+        }
+        self.board.phase(AgentPhase::Preflight);
+        let desired = self.desired.read()?;
+        self.board.generation(desired.generation);
+        let need = self.store.preflight(&desired)?;
+        let outcome = if need == Need::Work && desired.reencrypt {
+            self.reencrypt(&desired)?
+        } else {
+            Outcome::Done
+        };
+        self.board.no_error();
+        Ok(outcome)
+    }
+
+    fn reencrypt(&mut self, desired: &DesiredState) -> Result<Outcome, Problem> {
+        self.board.phase(AgentPhase::Reencrypting);
+        let begun = Instant::now();
+        let watch = OnBoard::of(&self.board, &self.stop);
+        let outcome = self.store.reencrypt(desired, &watch)?;
+        let progress = self.board.report().progress.unwrap_or_default();
+        tracing::info!(
+            ?outcome,
+            files = progress.files_done,
+            bytes = progress.bytes_done,
+            bytes_per_second = progress.bytes_per_second,
+            seconds = begun.elapsed().as_secs_f64(),
+            "re-encryption ended"
+        );
+        Ok(outcome)
+    }
+
+    /// Whether TiKV must not start. Who can not even ask must assume that it must not.
+    fn is_between_states(&mut self) -> bool {
+        let open = self.store.journal_open().unwrap_or_else(|problem| {
+            self.board.error(problem);
+            true
+        });
+        self.board.journal(open);
+        open
+    }
+
+    fn watch(&mut self) {
+        self.board.phase(AgentPhase::Watching);
+        let mut measured_for = None;
+        let mut last = Instant::now();
+        loop {
+            let desired = self.desired.read();
+            let wanted = desired.as_ref().ok().cloned();
+            if measured_for.as_ref() != Some(&wanted) || last.elapsed() >= self.pace.measure {
+                match self.store.measure(wanted.as_ref()) {
+                    Ok(measurement) => {
+                        if let Some(desired) = &wanted {
+                            self.board.generation(desired.generation);
+                        }
+                        if measurement.satisfied {
+                            self.board.no_error();
+                        }
+                        self.board.measured(measurement, Timestamp::now());
+                    }
+                    Err(problem) => self.board.error(problem),
+                }
+                measured_for = Some(wanted);
+                last = Instant::now();
+            }
+            if let Err(problem) = desired {
+                self.board.error(problem);
+            }
+            if self.stop.wait(self.pace.look.min(self.pace.measure)) {
+                return;
+            }
+        }
+    }
+}
+
+/// Puts what a run says on the board.
+struct OnBoard {
+    board: Arc<Board>,
+    stop: Arc<Stop>,
+}
+
+impl OnBoard {
+    fn of(board: &Arc<Board>, stop: &Arc<Stop>) -> Self {
+        Self {
+            board: board.clone(),
+            stop: stop.clone(),
+        }
+    }
+}
+
+impl Watch for OnBoard {
+    fn phase(&self, phase: AgentPhase) {
+        self.board.phase(phase);
+    }
+
+    fn progress(&self, progress: &Progress) {
+        self.board.progress(progress);
+    }
+
+    fn stop(&self) -> bool {
+        self.stop.asked()
+    }
+}

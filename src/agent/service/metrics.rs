@@ -1,0 +1,109 @@
+//! The report as metrics.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+use crate::api::report::{AgentPhase, AgentReport, Severity};
+use crate::telemetry::metrics::{registry, render};
+
+/// Everything that the report says in figures.
+pub(super) fn text(report: &AgentReport) -> String {
+    let mut registry = registry();
+    let flag = |yes: bool| u64::from(yes);
+    let held = report.phase == AgentPhase::Held;
+    for (name, help, value) in [
+        (
+            "agent_gate_open",
+            "1 when TiKV may start",
+            flag(report.gate_open),
+        ),
+        (
+            "agent_journal_open",
+            "1 while the data directory is between two states",
+            flag(report.journal_open),
+        ),
+        (
+            "agent_held",
+            "1 while TiKV is held back and the agent can not go on",
+            flag(held),
+        ),
+        (
+            "agent_satisfied",
+            "1 when every file is as desired",
+            flag(report.satisfied),
+        ),
+        (
+            "agent_error",
+            "1 when the agent could not do what is desired",
+            flag(report.error.is_some()),
+        ),
+        (
+            "agent_findings_error",
+            "Findings of severity Error",
+            findings(report, Severity::Error),
+        ),
+        (
+            "agent_findings_warning",
+            "Findings of severity Warning",
+            findings(report, Severity::Warning),
+        ),
+    ] {
+        add(&mut registry, name, help, value);
+    }
+    if let Some(coverage) = &report.coverage {
+        for (name, help, value) in [
+            (
+                "store_files",
+                "Files that TiKV encrypts when encryption is on",
+                coverage.files,
+            ),
+            ("store_bytes", "Their bytes", coverage.bytes),
+            (
+                "store_encrypted_bytes",
+                "Bytes proven to be encrypted",
+                coverage.encrypted_bytes,
+            ),
+            (
+                "store_plaintext_bytes",
+                "Bytes in the clear",
+                coverage.plaintext_bytes,
+            ),
+            (
+                "store_data_keys_in_use",
+                "Data keys that protect a file",
+                coverage.by_key.len() as u64,
+            ),
+        ] {
+            add(&mut registry, name, help, value);
+        }
+    }
+    if let Some(progress) = &report.progress {
+        for (name, help, value) in [
+            ("run_files", "Files to rewrite", progress.files_total),
+            ("run_files_done", "Files rewritten", progress.files_done),
+            ("run_bytes", "Bytes to rewrite", progress.bytes_total),
+            ("run_bytes_done", "Bytes rewritten", progress.bytes_done),
+            (
+                "run_bytes_per_second",
+                "Bytes a second, averaged over the run",
+                progress.bytes_per_second,
+            ),
+        ] {
+            add(&mut registry, name, help, value);
+        }
+    }
+    render(&registry)
+}
+
+fn findings(report: &AgentReport, severity: Severity) -> u64 {
+    let all = report.findings.iter();
+    all.filter(|finding| finding.severity == severity).count() as u64
+}
+
+fn add(registry: &mut Registry, name: &str, help: &str, value: u64) {
+    let gauge = Gauge::<u64, AtomicU64>::default();
+    gauge.set(value);
+    registry.register(name, help, gauge);
+}
