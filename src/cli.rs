@@ -5,14 +5,20 @@ pub mod agent_ready;
 pub mod crds;
 pub mod operator;
 pub mod render;
+pub mod store;
 
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
-/// Mutual TLS and encryption at rest for TiKV clusters on Kubernetes.
+/// Mutual TLS and encryption at rest for TiKV clusters on Kubernetes, and for single data directories.
 #[derive(Parser, Debug)]
-#[command(version, arg_required_else_help = true)]
+#[command(
+    name = "tikv-security",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -20,6 +26,12 @@ struct Cli {
 
 #[derive(Subcommand, Debug)]
 enum Command {
+    /// Show keys and files of a store; read-only, safe while TiKV runs
+    Inspect(store::inspect::InspectArgs),
+    /// Prove the state of every file of a store; read-only, safe while TiKV runs
+    Verify(store::verify::VerifyArgs),
+    /// Re-encrypt a stopped store under a new data key, or decrypt it; goes on where an interrupted run stopped
+    Reencrypt(store::reencrypt::ReencryptArgs),
     /// Start-up probe of the agent: 0 when TiKV may start
     AgentReady(agent_ready::AgentReadyArgs),
     Operator(operator::OperatorArgs),
@@ -30,6 +42,9 @@ enum Command {
 /// Runs the command line.
 pub fn main() -> ExitCode {
     match Cli::parse().command {
+        Command::Inspect(args) => store::inspect::main(&args),
+        Command::Verify(args) => store::verify::main(&args),
+        Command::Reencrypt(args) => store::reencrypt::main(&args),
         Command::AgentReady(args) => agent_ready::run(&args),
         Command::Operator(args) => operator::main(args),
         Command::Render(args) => render::main(&args),

@@ -1,4 +1,23 @@
 //! The agent beside TiKV: what it does with a data directory, and the process that does it.
+//!
+//! ```text
+//! directory --inventory--> Inventory --plan (pure)--> Work --engine--> new files, dictionaries
+//! ```
+//! All modules but `service` are synchronous and know nothing of Kubernetes.
 
+pub mod class;
+pub mod content;
+pub mod coverage;
+pub mod dictionaries;
+pub mod engine;
+pub mod error;
+pub mod guard;
+pub mod inventory;
+pub mod journal;
 pub mod master_key;
+pub mod observer;
+pub mod plan;
+pub mod recover;
+pub mod rewrite;
 pub mod service;
+pub mod store;

@@ -5,4 +5,5 @@ pub mod http;
 pub mod pd;
 pub mod pd_toml;
 pub mod status_port;
+pub mod store_config;
 pub mod tikv_toml;

@@ -1,0 +1,495 @@
+//! Carries a plan out: the only writer of a data directory. The order is that of facts, encryption at rest §6.5.
+//!
+//! ```text
+//! guard -> key.dict with the new key -> journal -> file.dict compacted
+//!   per batch: temporary files, synced -> their directories -> entries, synced -> renames -> directories
+//! -> file.dict in its final form -> key.dict without the old keys -> journal closed -> guard removed
+//! ```
+//! A crash between any two steps leaves a state from which [`Engine::run`] goes on. TiKV can not start in between.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::class::Class;
+use super::dictionaries::{self, Dictionaries, Sealer, State, Writer};
+use super::error::StoreError;
+use super::guard;
+use super::inventory::{self, Inventory, Root};
+use super::journal::{self, Run};
+use super::observer::Observer;
+use super::plan::{self, Group, Target, Work};
+use super::recover;
+use super::rewrite;
+use crate::api::desired::Verification;
+use crate::crypto::rng;
+use crate::format::envelope::Version;
+use crate::format::file_dict::{FileDict, insert_record};
+use crate::format::pb::{EncryptedContent, FileInfo, KeyDictionary};
+use crate::fs::{self, Fs, Owner};
+
+/// Files of a batch share the flushes of directories and dictionary.
+const BATCH_FILES: usize = 64;
+const BATCH_BYTES: u64 = 64 << 20;
+/// What stays free on the volume, for dictionaries and for TiKV's own start.
+const MARGIN: u64 = 16 << 20;
+
+/// Everything that a run needs.
+pub struct Engine<'a> {
+    /// Disk.
+    pub fs: &'a dyn Fs,
+    /// Data directory first, then directories elsewhere.
+    pub roots: &'a [Root],
+    /// Master key.
+    pub sealer: &'a dyn Sealer,
+    /// Told of progress, asked to stop.
+    pub observer: &'a dyn Observer,
+    /// How files are proven.
+    pub verification: Verification,
+    /// Format of `file.dict` where none is there yet.
+    pub new_dict_version: Version,
+    /// Unix seconds.
+    pub now: u64,
+}
+
+impl Engine<'_> {
+    /// Finishes an open run, if there is one. Returns true when there was.
+    ///
+    /// Assumes that the caller holds the lock and that the guard is absent or ours.
+    pub fn finish_open_run(&self) -> Result<bool, StoreError> {
+        let dir = self.dir()?;
+        let state = dictionaries::load(self.fs, dir, self.sealer)?;
+        let run = match &state {
+            State::Has(dictionaries) => journal::read(self.fs, dir, &dictionaries.keys)?,
+            State::Never if journal::is_open(self.fs, dir)? => {
+                return Err(StoreError::Journal {
+                    path: dir.join(super::class::JOURNAL),
+                    why: "there are no dictionaries that it could belong to".to_owned(),
+                });
+            }
+            State::Never => None,
+        };
+        let (Some(run), State::Has(dictionaries)) = (run, &state) else {
+            // No journal: nothing was rewritten. What is left of the start or the end of a run goes.
+            if guard::look(self.fs, dir)? == guard::Mark::Ours {
+                recover::settle(self.fs, self.roots, &State::Never)?;
+                self.remove_empty_file_dict(&state)?;
+                guard::clear(self.fs, dir)?;
+            }
+            return Ok(false);
+        };
+        recover::settle(self.fs, self.roots, &state)?;
+        // A torn record at the end must not be appended to.
+        let mut files = dictionaries.files.clone();
+        self.writer()?
+            .files(&files, Version::V2, dictionaries.owner)?;
+        files.version = Version::V2;
+        let target = Target {
+            method: run.method,
+            not_before: run.not_before,
+            key_id: Some(run.key_id),
+            decrypt: !run.method.encrypts(),
+        };
+        let mut dictionaries = dictionaries.clone();
+        dictionaries.files = files;
+        let state = State::Has(dictionaries.clone());
+        let inventory = inventory::take(self.fs, self.roots, &state)?;
+        let work = plan::plan(&inventory, &state, &target).map_err(StoreError::Refused)?;
+        self.carry_out(&run, *dictionaries, &work)?;
+        Ok(true)
+    }
+
+    /// Rewrites what is not as `target` wants it. Returns what was planned.
+    ///
+    /// Assumes the lock, no open run, and an `inventory` and `work` taken under that lock.
+    pub fn run(
+        &self,
+        state: State,
+        inventory: &Inventory,
+        work: &Work,
+        target: &Target,
+    ) -> Result<(), StoreError> {
+        let dir = self.dir()?;
+        self.check_space(work)?;
+        self.sealer.prove()?;
+        let owner = self.owner(inventory)?;
+        guard::set(self.fs, dir, owner)?;
+        let dictionaries = self.prepare_keys(state, target, owner)?;
+        let Some(signed_by) = signing_key(&dictionaries.keys, target) else {
+            // Nothing was ever encrypted: only empty dictionaries are in the way.
+            return self.drop_dictionaries(dictionaries.files.version, dictionaries.owner);
+        };
+        let run = Run {
+            version: Run::VERSION,
+            method: target.method,
+            key_id: if target.method.encrypts() {
+                dictionaries.keys.current_key_id
+            } else {
+                0
+            },
+            signed_by,
+            not_before: target.not_before,
+            final_version: if dictionaries.files.version == Version::V1 {
+                1
+            } else {
+                2
+            },
+            verification: self.verification,
+        };
+        journal::write(self.fs, dir, &dictionaries.keys, &run, owner)?;
+        self.writer()?
+            .files(&dictionaries.files, Version::V2, dictionaries.owner)?;
+        self.carry_out(&run, dictionaries, work)
+    }
+
+    fn carry_out(
+        &self,
+        run: &Run,
+        mut dictionaries: Dictionaries,
+        work: &Work,
+    ) -> Result<(), StoreError> {
+        let files: usize = work.groups.iter().map(|group| group.names.len()).sum();
+        self.observer.begin(files as u64, work.bytes());
+        self.remove_leftovers(work)?;
+        let mut log = Log::open(self.fs, self.dir()?)?;
+        let mut rest = &work.groups[..];
+        while !rest.is_empty() {
+            if self.observer.stop() {
+                return Err(StoreError::Interrupted);
+            }
+            let (batch, others) = rest.split_at(self.batch(rest)?);
+            self.batch_of(batch, run, &mut dictionaries, &mut log)?;
+            rest = others;
+        }
+        drop(log);
+        self.observer.finishing();
+        self.finish(run, dictionaries)
+    }
+
+    fn batch_of(
+        &self,
+        batch: &[Group],
+        run: &Run,
+        dictionaries: &mut Dictionaries,
+        log: &mut Log,
+    ) -> Result<(), StoreError> {
+        let mut dirs = BTreeSet::new();
+        let mut entries: Vec<(&Group, FileInfo)> = Vec::new();
+        for group in batch {
+            let Some(first) = group.names.first() else {
+                continue;
+            };
+            let entry = plan::new_entry(first, run.method, run.key_id, rng::iv()?);
+            rewrite::group(
+                self.fs,
+                group,
+                &dictionaries.keys,
+                &entry,
+                run.verification,
+                self.observer,
+            )?;
+            dirs.extend(
+                group
+                    .names
+                    .iter()
+                    .map(|file| fs::parent(&file.path).to_owned()),
+            );
+            entries.push((group, entry));
+        }
+        self.sync_dirs(&dirs)?;
+        for (group, entry) in &entries {
+            for file in &group.names {
+                log.add(&file.name, entry)?;
+                dictionaries
+                    .files
+                    .entries
+                    .insert(file.name.clone(), entry.clone());
+            }
+        }
+        log.flush()?;
+        for (group, entry) in &entries {
+            for file in &group.names {
+                let from = rewrite::temporary(&file.path, entry);
+                self.fs
+                    .rename(&from, &file.path)
+                    .map_err(StoreError::io("renaming", &from))?;
+                self.observer.file(&file.relative);
+            }
+        }
+        self.sync_dirs(&dirs)
+    }
+
+    /// All files are rewritten: old entries, old keys, journal and guard go, in this order.
+    fn finish(&self, run: &Run, mut dictionaries: Dictionaries) -> Result<(), StoreError> {
+        let dir = self.dir()?;
+        if !run.method.encrypts() {
+            return self.drop_dictionaries(run.file_dict_version(), dictionaries.owner);
+        }
+        let state = State::Has(Box::new(dictionaries.clone()));
+        let inventory = inventory::take(self.fs, self.roots, &state)?;
+        let target = Target {
+            method: run.method,
+            not_before: run.not_before,
+            key_id: Some(run.key_id),
+            decrypt: false,
+        };
+        let left = plan::plan(&inventory, &state, &target).map_err(StoreError::Refused)?;
+        if let Some(file) = left.groups.first().and_then(|group| group.names.first()) {
+            return Err(StoreError::Verification {
+                path: file.path.clone(),
+                what: "its entry",
+            });
+        }
+        let kept: BTreeSet<&str> = inventory
+            .files
+            .iter()
+            .filter(|file| file.class != Class::Current)
+            .map(|file| file.name.as_str())
+            .collect();
+        dictionaries
+            .files
+            .entries
+            .retain(|name, _| kept.contains(name.as_str()));
+        let writer = self.writer()?;
+        writer.files(
+            &dictionaries.files,
+            run.file_dict_version(),
+            dictionaries.owner,
+        )?;
+        for id in dictionaries::unused_keys(&dictionaries) {
+            dictionaries.keys.keys.remove(&id);
+        }
+        writer.keys(
+            &dictionaries.keys,
+            Some(&dictionaries.sealed),
+            dictionaries.owner,
+        )?;
+        self.prove_keys_are_gone(&dictionaries.keys)?;
+        journal::close(self.fs, dir)?;
+        guard::clear(self.fs, dir)
+    }
+
+    /// What the disk says counts, not what was meant to be written.
+    fn prove_keys_are_gone(&self, meant: &KeyDictionary) -> Result<(), StoreError> {
+        let dir = self.dir()?;
+        match dictionaries::load(self.fs, dir, self.sealer)? {
+            State::Has(found) if found.keys == *meant => Ok(()),
+            _ => Err(StoreError::Verification {
+                path: dir.join("key.dict"),
+                what: "its list of keys",
+            }),
+        }
+    }
+
+    /// After decrypting: an empty `file.dict`, then no `key.dict`, then no `file.dict`; TiKV accepts each of these states.
+    fn drop_dictionaries(&self, version: Version, owner: Owner) -> Result<(), StoreError> {
+        let dir = self.dir()?;
+        self.writer()?
+            .files(&FileDict::empty(version), version, owner)?;
+        journal::close(self.fs, dir)?;
+        for name in ["key.dict", "file.dict"] {
+            let path = dir.join(name);
+            self.fs
+                .unlink(&path)
+                .map_err(StoreError::io("removing", &path))?;
+            self.fs
+                .sync_dir(dir)
+                .map_err(StoreError::io("syncing", dir))?;
+        }
+        guard::clear(self.fs, dir)
+    }
+
+    /// Makes the new data key durable before anything can be under it; makes the dictionaries where there are none.
+    fn prepare_keys(
+        &self,
+        state: State,
+        target: &Target,
+        owner: Owner,
+    ) -> Result<Dictionaries, StoreError> {
+        let writer = self.writer()?;
+        let mut dictionaries = match state {
+            State::Has(dictionaries) => *dictionaries,
+            State::Never => {
+                let files = FileDict::empty(self.new_dict_version);
+                writer.files(&files, self.new_dict_version, owner)?;
+                Dictionaries {
+                    files,
+                    keys: KeyDictionary::default(),
+                    sealed: EncryptedContent::default(),
+                    owner,
+                }
+            }
+        };
+        if target.method.encrypts() {
+            let (id, key) =
+                dictionaries::new_key(&dictionaries.keys.keys, target.method, self.now)?;
+            dictionaries.keys.keys.insert(id, key);
+            dictionaries.keys.current_key_id = id;
+            let previous =
+                (!dictionaries.sealed.metadata.is_empty()).then_some(&dictionaries.sealed);
+            dictionaries.sealed = writer.keys(&dictionaries.keys, previous, dictionaries.owner)?;
+        }
+        Ok(dictionaries)
+    }
+
+    fn remove_leftovers(&self, work: &Work) -> Result<(), StoreError> {
+        let mut dirs = BTreeSet::new();
+        for file in &work.remove {
+            self.fs
+                .unlink(&file.path)
+                .map_err(StoreError::io("removing", &file.path))?;
+            dirs.insert(fs::parent(&file.path).to_owned());
+        }
+        self.sync_dirs(&dirs)
+    }
+
+    fn remove_empty_file_dict(&self, state: &State) -> Result<(), StoreError> {
+        let dir = self.dir()?;
+        let path = dir.join("file.dict");
+        let exists = self
+            .fs
+            .stat(&path)
+            .map_err(StoreError::io("looking at", &path))?
+            .is_some();
+        if matches!(state, State::Never) && exists {
+            self.fs
+                .unlink(&path)
+                .map_err(StoreError::io("removing", &path))?;
+            self.fs
+                .sync_dir(dir)
+                .map_err(StoreError::io("syncing", dir))?;
+        }
+        Ok(())
+    }
+
+    /// How many of `groups` fit a batch; at least one.
+    fn batch(&self, groups: &[Group]) -> Result<usize, StoreError> {
+        let dir = self.dir()?;
+        let free = self
+            .fs
+            .free_space(dir)
+            .map_err(StoreError::io("asking for free space of", dir))?;
+        let most = BATCH_BYTES.min(free.saturating_sub(MARGIN));
+        let mut bytes = 0;
+        let fitting = groups
+            .iter()
+            .take(BATCH_FILES)
+            .take_while(|group| {
+                bytes += group.size();
+                bytes <= most
+            })
+            .count();
+        Ok(fitting.max(1))
+    }
+
+    fn check_space(&self, work: &Work) -> Result<(), StoreError> {
+        let dir = self.dir()?;
+        let needed = work.groups.iter().map(Group::size).max().unwrap_or(0) + MARGIN;
+        let free = self
+            .fs
+            .free_space(dir)
+            .map_err(StoreError::io("asking for free space of", dir))?;
+        if free < needed {
+            return Err(StoreError::NoSpace {
+                dir: dir.to_owned(),
+                free,
+                needed,
+            });
+        }
+        Ok(())
+    }
+
+    /// New dictionaries belong to whom the store's files belong.
+    fn owner(&self, inventory: &Inventory) -> Result<Owner, StoreError> {
+        let dir = self.dir()?;
+        let file = inventory
+            .files
+            .iter()
+            .find(|file| matches!(file.class, Class::Data(_)));
+        let meta = match file {
+            Some(file) => Some(file.meta),
+            None => self
+                .fs
+                .stat(dir)
+                .map_err(StoreError::io("looking at", dir))?,
+        };
+        let mut owner = meta.map(|meta| meta.owner).unwrap_or_default();
+        owner.mode = 0o600;
+        Ok(owner)
+    }
+
+    fn sync_dirs(&self, dirs: &BTreeSet<PathBuf>) -> Result<(), StoreError> {
+        for dir in dirs {
+            self.fs
+                .sync_dir(dir)
+                .map_err(StoreError::io("syncing", dir))?;
+        }
+        Ok(())
+    }
+
+    fn writer(&self) -> Result<Writer<'_>, StoreError> {
+        Ok(Writer::new(self.fs, self.dir()?, self.sealer))
+    }
+
+    fn dir(&self) -> Result<&Path, StoreError> {
+        self.roots
+            .first()
+            .map(|root| root.path.as_path())
+            .ok_or_else(|| StoreError::Config("no data directory was given".to_owned()))
+    }
+}
+
+/// The key whose secret signs the journal: the new one, or when decrypting any that has a secret.
+fn signing_key(keys: &KeyDictionary, target: &Target) -> Option<u64> {
+    if target.method.encrypts() {
+        return Some(keys.current_key_id);
+    }
+    keys.keys
+        .iter()
+        .find(|(_, key)| !key.key.is_empty())
+        .map(|(id, _)| *id)
+}
+
+/// The growing end of `file.dict` (format version 2) during a run.
+struct Log {
+    file: Box<dyn fs::File>,
+    path: PathBuf,
+    end: u64,
+    pending: Vec<u8>,
+}
+
+impl Log {
+    fn open(fs: &dyn Fs, dir: &Path) -> Result<Self, StoreError> {
+        let path = dir.join("file.dict");
+        let meta = fs
+            .stat(&path)
+            .map_err(StoreError::io("looking at", &path))?;
+        let file = fs
+            .open_write(&path)
+            .map_err(StoreError::io("opening", &path))?;
+        Ok(Self {
+            file,
+            path,
+            end: meta.map_or(0, |meta| meta.size),
+            pending: Vec::new(),
+        })
+    }
+
+    fn add(&mut self, name: &str, entry: &FileInfo) -> Result<(), StoreError> {
+        let record =
+            insert_record(name, entry).map_err(|error| StoreError::Config(error.to_string()))?;
+        self.pending.extend_from_slice(&record);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), StoreError> {
+        self.file
+            .write_at(self.end, &self.pending)
+            .map_err(StoreError::io("appending to", &self.path))?;
+        self.file
+            .sync()
+            .map_err(StoreError::io("syncing", &self.path))?;
+        self.end += self.pending.len() as u64;
+        self.pending.clear();
+        Ok(())
+    }
+}

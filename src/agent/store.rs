@@ -1,0 +1,281 @@
+//! One data directory: the entry points for the command line and for the agent's service.
+
+use std::path::{Path, PathBuf};
+
+use super::class::GUARD;
+use super::coverage;
+use super::dictionaries::{self, Sealer, State};
+use super::engine::Engine;
+use super::error::StoreError;
+use super::guard::{self, Mark};
+use super::inventory::{self, Inventory, Root};
+use super::journal;
+use super::observer::Observer;
+use super::plan::{self, Target, Work};
+use crate::api::desired::Verification;
+use crate::api::report::{Coverage, Finding};
+use crate::format::envelope::Version;
+use crate::format::file_dict::FileDict;
+use crate::fs::{self, Fs, Lock};
+use crate::tikv::store_config::StoreConfig;
+
+/// A data directory, its directories elsewhere, and the master key.
+pub struct Store<'a> {
+    fs: &'a dyn Fs,
+    sealer: &'a dyn Sealer,
+    roots: Vec<Root>,
+    new_dict_version: Version,
+}
+
+/// What was looked at, under one reading of the dictionaries.
+#[derive(Debug)]
+pub struct Measured {
+    /// Dictionaries.
+    pub state: State,
+    /// Files.
+    pub inventory: Inventory,
+    /// Figures.
+    pub coverage: Coverage,
+    /// What a person should know.
+    pub findings: Vec<Finding>,
+}
+
+/// What a run did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Outcome {
+    /// A run that was open is finished.
+    pub resumed: bool,
+    /// Files that were rewritten by the new run; 0 when all was as desired.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+impl<'a> Store<'a> {
+    /// Takes up the directory `dir`. `seen_as` is the path at which TiKV sees it; without it the configuration, then
+    /// `last_tikv.toml`, then the entries of `file.dict`, then `dir` itself say it.
+    pub fn open(
+        fs: &'a dyn Fs,
+        sealer: &'a dyn Sealer,
+        dir: &Path,
+        seen_as: Option<&str>,
+        config: Option<&StoreConfig>,
+    ) -> Result<Self, StoreError> {
+        let exists = |path: &Path| fs.stat(path).map_err(StoreError::io("looking at", path));
+        if exists(dir)?.is_none_or(|meta| meta.kind != fs::Kind::Dir) {
+            return Err(StoreError::NotAStore(dir.to_owned()));
+        }
+        let last = last_config(fs, dir)?;
+        let config_says = config.and_then(|config| config.data_dir.clone());
+        let seen_as = match seen_as.map(str::to_owned).or(config_says) {
+            Some(seen_as) => seen_as,
+            None => detect(fs, dir, last.as_ref())?,
+        };
+        let seen_as = seen_as.trim_end_matches('/').to_owned();
+        let mut roots = vec![Root {
+            path: dir.to_owned(),
+            seen_as: seen_as.clone(),
+            prefix: String::new(),
+        }];
+        for (prefix, elsewhere) in config
+            .or(last.as_ref())
+            .map(StoreConfig::elsewhere)
+            .unwrap_or_default()
+        {
+            if elsewhere.starts_with(&format!("{seen_as}/")) || elsewhere == seen_as {
+                continue;
+            }
+            let path = PathBuf::from(&elsewhere);
+            if exists(&path)?.is_none() {
+                return Err(StoreError::Config(format!(
+                    "the store also uses {elsewhere}, which does not exist here: mount it at that path"
+                )));
+            }
+            roots.push(Root {
+                path,
+                seen_as: elsewhere,
+                prefix,
+            });
+        }
+        let wants_v1 = config
+            .or(last.as_ref())
+            .is_some_and(|config| !config.file_dictionary_log);
+        Ok(Self {
+            fs,
+            sealer,
+            roots,
+            new_dict_version: if wants_v1 { Version::V1 } else { Version::V2 },
+        })
+    }
+
+    /// The data directory as TiKV sees it.
+    pub fn seen_as(&self) -> &str {
+        self.roots.first().map_or("", |root| &root.seen_as)
+    }
+
+    /// True when nothing of TiKV is there yet.
+    pub fn is_new(&self) -> Result<bool, StoreError> {
+        for name in [
+            "db",
+            "raft-engine",
+            "raft",
+            "tablets",
+            "key.dict",
+            "file.dict",
+            GUARD,
+        ] {
+            let path = self.dir().join(name);
+            if self
+                .fs
+                .stat(&path)
+                .map_err(StoreError::io("looking at", &path))?
+                .is_some()
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes TiKV's lock.
+    pub fn lock(&self) -> Result<Box<dyn Lock>, StoreError> {
+        let path = self.dir().join("LOCK");
+        self.fs
+            .lock(&path)
+            .map_err(StoreError::io("locking", &path))?
+            .ok_or(StoreError::Locked(path))
+    }
+
+    /// True while the directory is between two states.
+    pub fn journal_open(&self) -> Result<bool, StoreError> {
+        Ok(journal::is_open(self.fs, self.dir())?
+            || guard::look(self.fs, self.dir())? == Mark::Ours)
+    }
+
+    /// Looks at everything; changes nothing; safe while TiKV runs.
+    pub fn measure(&self) -> Result<Measured, StoreError> {
+        if self.is_new()? {
+            return Err(StoreError::NotAStore(self.dir().to_owned()));
+        }
+        let state = dictionaries::load(self.fs, self.dir(), self.sealer)?;
+        let inventory = inventory::take(self.fs, &self.roots, &state)?;
+        Ok(Measured {
+            coverage: coverage::measure(&inventory, &state),
+            findings: coverage::findings(&inventory, &state),
+            state,
+            inventory,
+        })
+    }
+
+    /// What a run would rewrite; changes nothing.
+    pub fn plan(&self, target: &Target) -> Result<Work, StoreError> {
+        let measured = self.measure()?;
+        plan::plan(&measured.inventory, &measured.state, target).map_err(StoreError::Refused)
+    }
+
+    /// Finishes an open run, then makes the store as `target` wants it.
+    ///
+    /// Flow: lock → mark → open run → plan → engine.
+    /// Guarantees: a refusal before the first step changes nothing; after a crash or an error the next call goes on.
+    /// Errors: see [`StoreError`]; [`Store::journal_open`] tells whether TiKV is held back.
+    pub fn reencrypt(
+        &self,
+        target: &Target,
+        verification: Verification,
+        now: u64,
+        observer: &dyn Observer,
+        lock: &dyn Lock,
+    ) -> Result<Outcome, StoreError> {
+        // Taking the lock as an argument makes it impossible to forget it.
+        let _ = lock;
+        let resumed = self.recover(verification, now, observer)?;
+        let measured = self.measure()?;
+        let work = plan::plan(&measured.inventory, &measured.state, target)
+            .map_err(StoreError::Refused)?;
+        if work.is_done() {
+            return Ok(Outcome {
+                resumed,
+                ..Outcome::default()
+            });
+        }
+        let outcome = Outcome {
+            resumed,
+            files: work
+                .groups
+                .iter()
+                .map(|group| group.names.len() as u64)
+                .sum(),
+            bytes: work.bytes(),
+        };
+        self.engine(verification, now, observer).run(
+            measured.state,
+            &measured.inventory,
+            &work,
+            target,
+        )?;
+        Ok(outcome)
+    }
+
+    /// Finishes an open run. Returns whether there was one. The caller holds the lock.
+    pub fn recover(
+        &self,
+        verification: Verification,
+        now: u64,
+        observer: &dyn Observer,
+    ) -> Result<bool, StoreError> {
+        if guard::look(self.fs, self.dir())? == Mark::Foreign {
+            return Err(StoreError::PanicMark(self.dir().join(GUARD)));
+        }
+        self.engine(verification, now, observer).finish_open_run()
+    }
+
+    fn engine<'b>(
+        &'b self,
+        verification: Verification,
+        now: u64,
+        observer: &'b dyn Observer,
+    ) -> Engine<'b> {
+        Engine {
+            fs: self.fs,
+            roots: &self.roots,
+            sealer: self.sealer,
+            observer,
+            verification,
+            new_dict_version: self.new_dict_version,
+            now,
+        }
+    }
+
+    fn dir(&self) -> &Path {
+        self.roots.first().map_or(Path::new(""), |root| &root.path)
+    }
+}
+
+/// What the store ran with last.
+fn last_config(fs: &dyn Fs, dir: &Path) -> Result<Option<StoreConfig>, StoreError> {
+    let path = dir.join("last_tikv.toml");
+    let Some(bytes) = fs::read(fs, &path).map_err(StoreError::io("reading", &path))? else {
+        return Ok(None);
+    };
+    // A damaged last_tikv.toml is TiKV's own affair; what it would have told is asked elsewhere.
+    Ok(String::from_utf8(bytes)
+        .ok()
+        .and_then(|text| StoreConfig::parse(&text).ok()))
+}
+
+fn detect(fs: &dyn Fs, dir: &Path, last: Option<&StoreConfig>) -> Result<String, StoreError> {
+    let path = dir.join("file.dict");
+    let bytes = fs::read(fs, &path).map_err(StoreError::io("reading", &path))?;
+    let entry = match bytes {
+        Some(bytes) => FileDict::parse(&bytes)?
+            .entries
+            .keys()
+            .next()
+            .map(|name| inventory::common_dir(name)),
+        None => None,
+    };
+    let own = || dir.to_string_lossy().into_owned();
+    Ok(entry
+        .or_else(|| last.and_then(|last| last.data_dir.clone()))
+        .unwrap_or_else(own))
+}
