@@ -82,7 +82,6 @@ fn add_tls(pod: &mut Value, container: usize, wanted: &Wanted<'_>) {
     for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
         adapt_probe(&mut container[probe], port);
     }
-    prune_nulls(container);
     if wanted.part == Part::Pd {
         for field in ["command", "args"] {
             for text in container[field].as_array_mut().into_iter().flatten() {
@@ -92,6 +91,7 @@ fn add_tls(pod: &mut Value, container: usize, wanted: &Wanted<'_>) {
             }
         }
     }
+    prune_nulls(container);
 }
 
 /// The kubelet has no client certificate (facts, TLS §3.1), and an idle connection to the status port would block it
@@ -105,6 +105,7 @@ fn adapt_probe(probe: &mut Value, port: u16) {
     }
 }
 
+/// Asking JSON for a field makes it; the patch must not carry what is not there.
 fn prune_nulls(container: &mut Value) {
     if let Some(fields) = container.as_object_mut() {
         fields.retain(|_, value| !value.is_null());
