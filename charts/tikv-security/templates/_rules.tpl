@@ -1,5 +1,5 @@
 {{/*
-What the operator calls in a namespace that it looks after; tests/chart_rbac.rs compares this with the program.
+What the operator calls in a namespace that it looks after, and no more.
 Lists and watches ask for metadata only, of objects that carry our label; RBAC cannot say that.
 */}}
 {{- define "tikv-security.rules" -}}
