@@ -32,6 +32,8 @@ enum Command {
     Verify(store::verify::VerifyArgs),
     /// Re-encrypt a stopped store under a new data key, or decrypt it; goes on where an interrupted run stopped
     Reencrypt(store::reencrypt::ReencryptArgs),
+    /// Run the agent beside TiKV
+    Agent(agent::AgentArgs),
     /// Start-up probe of the agent: 0 when TiKV may start
     AgentReady(agent_ready::AgentReadyArgs),
     Operator(operator::OperatorArgs),
@@ -45,6 +47,7 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => store::inspect::main(&args),
         Command::Verify(args) => store::verify::main(&args),
         Command::Reencrypt(args) => store::reencrypt::main(&args),
+        Command::Agent(args) => agent::main(&args),
         Command::AgentReady(args) => agent_ready::run(&args),
         Command::Operator(args) => operator::main(args),
         Command::Render(args) => render::main(&args),

@@ -2,9 +2,14 @@
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Args;
 
+use crate::agent::error::StoreError;
+use crate::agent::service::data_dir::DataDir;
+use crate::agent::service::{self, Settings};
 use crate::api::AGENT_PORT;
 
 /// Arguments of `agent`.
@@ -31,4 +36,39 @@ pub struct AgentArgs {
     /// Seconds between two measurements of the data directory
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub measure_every: u64,
+}
+
+/// Runs the agent until it is told to stop.
+pub fn main(args: &AgentArgs) -> ExitCode {
+    if let Err(error) = service::process::protect_memory() {
+        eprintln!("error: core dumps could not be switched off: {error}");
+        return ExitCode::FAILURE;
+    }
+    crate::telemetry::trace::init();
+    match run(args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &AgentArgs) -> Result<(), Box<dyn std::error::Error>> {
+    let config =
+        std::fs::read_to_string(&args.config).map_err(StoreError::io("reading", &args.config))?;
+    let store = DataDir::new(config, args.data_dir.clone())?;
+    let settings = Settings {
+        data_dir: store.path().clone(),
+        desired: args.desired.clone(),
+        tls: args.tls.clone(),
+        run: args.run.clone(),
+        listen: args.listen,
+        measure_every: Duration::from_secs(args.measure_every),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    Ok(runtime.block_on(service::run(settings, store))?)
 }

@@ -4,6 +4,7 @@
 //! of their own. They meet at the [`board`].
 
 pub mod board;
+pub mod data_dir;
 pub mod desired;
 pub mod gate;
 pub mod lifecycle;

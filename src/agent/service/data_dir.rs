@@ -1,0 +1,310 @@
+//! The engine, as the process wants it: [`Store`] over a real data directory.
+
+use std::path::PathBuf;
+use std::sync::{Mutex, OnceLock};
+
+use jiff::Timestamp;
+
+use super::store::{Locked, Measurement, Need, Outcome, Problem, Store, Watch};
+use crate::agent::dictionaries::Sealer;
+use crate::agent::error::StoreError;
+use crate::agent::master_key;
+use crate::agent::observer::Observer;
+use crate::agent::plan::{self, Target};
+use crate::agent::store as engine;
+use crate::api::desired::{DesiredState, Verification};
+use crate::api::report::{AgentPhase, Finding, Progress, Severity};
+use crate::crypto::secret::SecretBytes;
+use crate::format::pb::EncryptedContent;
+use crate::fs::os::OsFs;
+use crate::fs::{Fs as _, Lock};
+use crate::kms::MasterKey;
+use crate::tikv::encryption_config;
+use crate::tikv::store_config::StoreConfig;
+
+/// A data directory at the path at which TiKV sees it.
+pub struct DataDir {
+    dir: PathBuf,
+    config: String,
+    key: ConfiguredKey,
+    lock: Option<Box<dyn Lock>>,
+}
+
+impl DataDir {
+    /// `config` is the text of TiKV's configuration; `data_dir` beats it, as TiKV's flag does.
+    pub fn new(config: String, data_dir: Option<PathBuf>) -> Result<Self, StoreError> {
+        let parsed =
+            StoreConfig::parse(&config).map_err(|error| StoreError::Config(error.to_string()))?;
+        let dir = data_dir
+            .or_else(|| parsed.data_dir.map(PathBuf::from))
+            .ok_or_else(|| {
+                StoreError::Config(
+                    "storage.data-dir is not set in TiKV's configuration; give --data-dir"
+                        .to_owned(),
+                )
+            })?;
+        Ok(Self {
+            dir,
+            key: ConfiguredKey {
+                config: config.clone(),
+                built: OnceLock::new(),
+            },
+            config,
+            lock: None,
+        })
+    }
+
+    /// The data directory.
+    pub fn path(&self) -> &PathBuf {
+        &self.dir
+    }
+
+    fn with<T>(
+        &self,
+        work: impl FnOnce(&engine::Store<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, Problem> {
+        let run = || {
+            let config = StoreConfig::parse(&self.config)
+                .map_err(|error| StoreError::Config(error.to_string()))?;
+            let seen_as = self.dir.to_string_lossy();
+            work(&engine::Store::open(
+                &OsFs,
+                &self.key,
+                &self.dir,
+                Some(&seen_as),
+                Some(&config),
+            )?)
+        };
+        run().map_err(|error| problem(&error))
+    }
+}
+
+impl Store for DataDir {
+    fn is_new(&mut self) -> Result<bool, Problem> {
+        self.with(|store| store.is_new())
+    }
+
+    fn lock(&mut self) -> Result<Locked, Problem> {
+        if self.lock.is_some() {
+            return Ok(Locked::Ours);
+        }
+        let path = self.dir.join("LOCK");
+        let taken = OsFs.lock(&path).map_err(StoreError::io("locking", &path));
+        self.lock = taken.map_err(|error| problem(&error))?;
+        Ok(if self.lock.is_some() {
+            Locked::Ours
+        } else {
+            Locked::ByTikv
+        })
+    }
+
+    fn unlock(&mut self) {
+        self.lock = None;
+    }
+
+    fn journal_open(&mut self) -> Result<bool, Problem> {
+        self.with(|store| store.journal_open())
+    }
+
+    fn recover(&mut self, watch: &dyn Watch) -> Result<Outcome, Problem> {
+        let observer = Watched::new(watch);
+        let result = self.with(
+            |store| match store.recover(Verification::Full, now(), &observer) {
+                Ok(_) => Ok(Outcome::Done),
+                Err(StoreError::Interrupted) => Ok(Outcome::Stopped),
+                Err(error) => Err(error),
+            },
+        );
+        observer.end();
+        result
+    }
+
+    fn preflight(&mut self, desired: &DesiredState) -> Result<Need, Problem> {
+        let Some(target) = target(desired) else {
+            return Ok(Need::Nothing);
+        };
+        let work = self.with(|store| store.plan(&target))?;
+        if work.is_done() {
+            return Ok(Need::Nothing);
+        }
+        self.key.prove().map_err(|error| problem(&error))?;
+        Ok(Need::Work)
+    }
+
+    fn reencrypt(&mut self, desired: &DesiredState, watch: &dyn Watch) -> Result<Outcome, Problem> {
+        let (Some(target), Some(lock)) = (target(desired), self.lock.as_deref()) else {
+            return Ok(Outcome::Done);
+        };
+        let observer = Watched::new(watch);
+        let result = self.with(|store| {
+            match store.reencrypt(&target, desired.verification, now(), &observer, lock) {
+                Ok(_) => Ok(Outcome::Done),
+                Err(StoreError::Interrupted) => Ok(Outcome::Stopped),
+                Err(error) => Err(error),
+            }
+        });
+        observer.end();
+        result
+    }
+
+    fn measure(&mut self, desired: Option<&DesiredState>) -> Result<Measurement, Problem> {
+        self.with(|store| {
+            if store.is_new()? {
+                return Ok(Measurement {
+                    satisfied: desired.is_some(),
+                    ..Measurement::default()
+                });
+            }
+            let measured = store.measure()?;
+            let mut findings = measured.findings;
+            let satisfied = match desired.map(target) {
+                None => false,
+                Some(None) => true,
+                Some(Some(target)) => {
+                    match plan::plan(&measured.inventory, &measured.state, &target) {
+                        Ok(work) => work.is_done(),
+                        Err(refusal) => {
+                            findings.insert(0, *problem(&StoreError::Refused(refusal)));
+                            false
+                        }
+                    }
+                }
+            };
+            Ok(Measurement {
+                coverage: measured.coverage,
+                findings,
+                satisfied,
+            })
+        })
+    }
+}
+
+/// `None` when nothing is asked of the files: plaintext, and no intent to decrypt.
+fn target(desired: &DesiredState) -> Option<Target> {
+    if !desired.method.encrypts() && !desired.decrypt {
+        return None;
+    }
+    let seconds = desired.data_key_not_before.map_or(0, Timestamp::as_second);
+    Some(Target {
+        method: desired.method,
+        not_before: u64::try_from(seconds).unwrap_or(0),
+        key_id: None,
+        decrypt: desired.decrypt,
+    })
+}
+
+fn now() -> u64 {
+    u64::try_from(Timestamp::now().as_second()).unwrap_or(0)
+}
+
+fn problem(error: &StoreError) -> Problem {
+    Box::new(Finding {
+        code: error.code().to_owned(),
+        severity: Severity::Error,
+        message: error.to_string(),
+        remedy: error.remedy(),
+        path: None,
+    })
+}
+
+/// The master key of TiKV's configuration, made when it is first needed: a store that is not encrypted needs none.
+struct ConfiguredKey {
+    config: String,
+    built: OnceLock<MasterKey>,
+}
+
+impl ConfiguredKey {
+    fn get(&self) -> Result<&MasterKey, StoreError> {
+        if let Some(key) = self.built.get() {
+            return Ok(key);
+        }
+        let parsed = encryption_config::parse(&self.config)
+            .map_err(|error| StoreError::Config(error.to_string()))?;
+        let key = master_key::build(&parsed.master_key)?;
+        Ok(self.built.get_or_init(|| key))
+    }
+}
+
+impl Sealer for ConfiguredKey {
+    fn open(&self, content: &EncryptedContent) -> Result<SecretBytes, StoreError> {
+        Sealer::open(self.get()?, content)
+    }
+
+    fn seal(
+        &self,
+        plaintext: &SecretBytes,
+        previous: Option<&EncryptedContent>,
+    ) -> Result<EncryptedContent, StoreError> {
+        Sealer::seal(self.get()?, plaintext, previous)
+    }
+
+    fn prove(&self) -> Result<(), StoreError> {
+        let key = self.get()?;
+        if !key.is_secure() {
+            return Err(StoreError::NoMasterKey);
+        }
+        Sealer::prove(key)
+    }
+}
+
+/// Adds up what the engine tells and passes it on.
+struct Watched<'a> {
+    watch: &'a dyn Watch,
+    progress: Mutex<Progress>,
+}
+
+impl<'a> Watched<'a> {
+    fn new(watch: &'a dyn Watch) -> Self {
+        let progress = Progress {
+            started_at: Some(Timestamp::now()),
+            ..Progress::default()
+        };
+        Self {
+            watch,
+            progress: Mutex::new(progress),
+        }
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Progress)) {
+        let mut progress = self
+            .progress
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        change(&mut progress);
+        if let Some(started) = progress.started_at {
+            let millis = Timestamp::now().as_millisecond() - started.as_millisecond();
+            let millis = u64::try_from(millis).unwrap_or(0).max(1);
+            progress.bytes_per_second = progress.bytes_done.saturating_mul(1000) / millis;
+        }
+        self.watch.progress(&progress);
+    }
+
+    fn end(&self) {
+        self.update(|progress| progress.finished_at = Some(Timestamp::now()));
+    }
+}
+
+impl Observer for Watched<'_> {
+    fn begin(&self, files: u64, bytes: u64) {
+        self.update(|progress| {
+            progress.files_total += files;
+            progress.bytes_total += bytes;
+        });
+    }
+
+    fn bytes(&self, count: u64) {
+        self.update(|progress| progress.bytes_done += count);
+    }
+
+    fn file(&self, _path: &str) {
+        self.update(|progress| progress.files_done += 1);
+    }
+
+    fn finishing(&self) {
+        self.watch.phase(AgentPhase::Verifying);
+    }
+
+    fn stop(&self) -> bool {
+        self.watch.stop()
+    }
+}
