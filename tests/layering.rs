@@ -15,10 +15,10 @@ const ROOT: [&str; 2] = ["lib", "main"];
 
 /// What a pure layer must not name: effects, clocks, chance.
 const EFFECTS: [&str; 12] = [
-    ".await",
+    "async move",
     "async fn",
     "std::fs",
-    "std::net",
+    "TcpStream",
     "std::process",
     "tokio::",
     "kube::Client",
