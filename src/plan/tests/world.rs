@@ -1,0 +1,494 @@
+//! The small world.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use crate::api::report::{AgentPhase, AgentReport, Coverage};
+use crate::plan::action::{Action, Plan};
+use crate::plan::names::{Part, VOLUME_TLS};
+use crate::plan::observed::*;
+use crate::plan::{keys, merge, plan};
+use crate::tikv::pd::types::{Member, Store, StoreState};
+use crate::tls::parse::CertificateInfo;
+
+pub struct World {
+    pub seen: Observed,
+    pub now: Timestamp,
+    pub serial: u32,
+    pub uid: u32,
+    /// Everything done, by name and object.
+    pub log: Vec<String>,
+    /// Most stores that were away at once, outside the switch to TLS.
+    pub most_away: usize,
+    pub agents_fail: bool,
+}
+
+pub fn resource(spec: Value) -> Value {
+    json!({
+        "apiVersion": "security.tikv.org/v1alpha1", "kind": "TikvSecurity",
+        "metadata": {"name": "db", "namespace": "prod", "uid": "u-db", "generation": 1},
+        "spec": spec,
+    })
+}
+
+pub fn spec() -> Value {
+    json!({
+        "environment": "production",
+        "cluster": {"tikv": {"statefulSet": {"name": "tikv"}}, "pd": {"statefulSet": {"name": "pd"}}},
+        "tls": {"issuer": {"selfSigned": {}}},
+        "encryption": {"method": "aes256-ctr", "masterKey": {"awsKms": {"keyId": "alias/k", "region": "eu-1", "credentialsSecret": {"name": "aws"}}}},
+        "rollout": {"allowDowntime": true, "settle": "60s"},
+    })
+}
+
+fn workload(part: &str, args: &Value, port: u16) -> StatefulSet {
+    serde_json::from_value(json!({
+        "metadata": {"name": part, "namespace": "prod", "generation": 1, "resourceVersion": "1"},
+        "spec": {
+            "serviceName": format!("{part}-peer"), "replicas": 3, "selector": {},
+            "template": {"spec": {
+                "containers": [{
+                    "name": part, "image": part, "args": args,
+                    "readinessProbe": {"httpGet": {"path": "/status", "port": port}, "periodSeconds": 5},
+                    "volumeMounts": [{"name": "config", "mountPath": format!("/etc/{part}")}, {"name": "data", "mountPath": format!("/var/lib/{part}")}],
+                }],
+                "volumes": [{"name": "config", "configMap": {"name": format!("{part}-config")}}],
+            }},
+        },
+    }))
+    .unwrap()
+}
+
+fn map(name: &str, key: &str, text: &str) -> ConfigMap {
+    serde_json::from_value(
+        json!({"metadata": {"name": name, "namespace": "prod", "uid": name}, "data": {key: text}}),
+    )
+    .unwrap()
+}
+
+impl World {
+    pub fn new(spec: Value, live: bool) -> Self {
+        let tikv = workload(
+            "tikv",
+            &json!([
+                "--addr=0.0.0.0:20160",
+                "--advertise-addr=$(POD).tikv-peer.prod.svc:20160",
+                "--pd-endpoints=http://pd:2379",
+                "--data-dir=/var/lib/tikv",
+                "--config=/etc/tikv/tikv.toml"
+            ]),
+            20180,
+        );
+        let pd = workload(
+            "pd",
+            &json!([
+                "--name=$(POD)",
+                "--client-urls=http://0.0.0.0:2379",
+                "--peer-urls=http://0.0.0.0:2380",
+                "--advertise-client-urls=http://$(POD).pd-peer.prod.svc:2379",
+                "--config=/etc/pd/pd.toml"
+            ]),
+            2379,
+        );
+        let facts = |set, map: ConfigMap| WorkloadFacts {
+            stateful_set: Some(set),
+            config_maps: [(map.metadata.name.clone().unwrap(), map)].into(),
+            ..WorkloadFacts::default()
+        };
+        let mut world = Self {
+            seen: Observed {
+                resource: serde_json::from_value(resource(spec)).unwrap(),
+                others: Vec::new(),
+                tikv: facts(tikv, map("tikv-config", "tikv.toml", "# mine\n[storage]\n")),
+                pd: facts(pd, map("pd-config", "pd.toml", "[replication]\n")),
+                secrets: BTreeMap::new(),
+                agent_config: None,
+                volumes: BTreeMap::new(),
+                pd_state: PdState::NotAsked,
+                agents: BTreeMap::new(),
+                served: Vec::new(),
+                master_key: MasterKeyProof::Usable,
+                agent_image: "tikv-security:1".into(),
+            },
+            now: "2026-01-01T00:00:00Z".parse().unwrap(),
+            serial: 1,
+            uid: 1,
+            log: Vec::new(),
+            most_away: 0,
+            agents_fail: false,
+        };
+        if live {
+            let members = (0..3).map(|n| Member {
+                name: format!("pd-{n}"),
+                member_id: n,
+                peer_urls: vec![format!("http://pd-{n}.pd-peer:2380")],
+                ..Member::default()
+            });
+            world.seen.pd_state = PdState::Reachable(Box::new(PdFacts {
+                members: members.collect(),
+                healthy: (0..3).map(|n| format!("pd-{n}")).collect(),
+                leader: Some("pd-2".into()),
+                initialized: true,
+                max_store_down_time: Some("30m0s".into()),
+                ..PdFacts::default()
+            }));
+            for _ in 0..4 {
+                world.kubernetes();
+            }
+            world.now += SignedDuration::from_hours(1);
+        }
+        world
+    }
+
+    pub fn pd(&mut self) -> &mut PdFacts {
+        match &mut self.seen.pd_state {
+            PdState::Reachable(facts) => facts,
+            _ => panic!("PD is not reachable"),
+        }
+    }
+
+    /// One reconcile that dies before its action number `cut`.
+    pub fn reconcile(&mut self, cut: Option<usize>) -> Plan {
+        let plan = plan(&self.seen, self.now);
+        let actions = cut.unwrap_or(plan.actions.len()).min(plan.actions.len());
+        if plan.persist_first || cut.is_none() {
+            self.seen.resource.status = Some(plan.status.clone());
+        }
+        for action in &plan.actions[..actions] {
+            self.act(action);
+        }
+        if cut.is_none() {
+            self.seen.volumes = plan
+                .volumes
+                .iter()
+                .map(|one| (one.metadata.name.clone().unwrap(), one.clone()))
+                .collect();
+        }
+        self.now += SignedDuration::from_secs(10);
+        self.kubernetes();
+        plan
+    }
+
+    /// Reconciles until there is nothing to do for several rounds.
+    pub fn settle(&mut self) -> Plan {
+        for _ in 0..1000 {
+            let plan = self.reconcile(None);
+            if plan.status.phase == Some(crate::api::v1alpha1::Phase::Ready)
+                && plan.actions.is_empty()
+            {
+                return plan;
+            }
+        }
+        let last = self.reconcile(None);
+        panic!(
+            "never Ready: {:#?}\n{:#?}\n{:#?}",
+            last.status.conditions,
+            last.status.rollout,
+            self.log.iter().rev().take(20).collect::<Vec<_>>()
+        );
+    }
+
+    fn act(&mut self, action: &Action) {
+        self.log.push(match action {
+            Action::DeletePod { name, .. } => format!("DeletePod {name}"),
+            Action::EvictLeaders { store } | Action::StopEvicting { store } => {
+                format!("{} {store}", action.name())
+            }
+            other => other.name().to_owned(),
+        });
+        match action {
+            Action::AddFinalizer => {
+                self.seen.resource.metadata.finalizers = Some(vec![crate::api::FINALIZER.into()])
+            }
+            Action::RemoveFinalizer => self.seen.resource.metadata.finalizers = None,
+            Action::IssueCa {
+                metadata,
+                common_name,
+                duration,
+            } => {
+                let content = SecretContent::Authority(self.certificate(common_name, *duration));
+                self.seen.secrets.insert(
+                    metadata.name.clone().unwrap(),
+                    SecretFacts {
+                        metadata: (**metadata).clone(),
+                        content,
+                    },
+                );
+            }
+            Action::IssueLeaf {
+                metadata,
+                authority,
+                spec,
+            } => {
+                let mut certificate = self.certificate(&spec.common_name, spec.duration);
+                (certificate.dns, certificate.ips) = (spec.dns.clone(), spec.ips.clone());
+                let SecretContent::Authority(ca) = self.seen.secrets[authority].content.clone()
+                else {
+                    panic!("no CA")
+                };
+                let content = SecretContent::Leaf {
+                    certificate,
+                    trusts: vec![ca],
+                };
+                self.seen.secrets.insert(
+                    metadata.name.clone().unwrap(),
+                    SecretFacts {
+                        metadata: (**metadata).clone(),
+                        content,
+                    },
+                );
+            }
+            Action::ApplyConfigMap(map) => {
+                let name = map.metadata.name.clone().unwrap();
+                let mut map = (**map).clone();
+                map.metadata.uid = Some(name.clone());
+                if name == "db-agent" {
+                    self.seen.agent_config = Some(map);
+                } else if name.starts_with("pd") {
+                    self.seen.pd.config_maps.insert(name, map);
+                } else {
+                    self.seen.tikv.config_maps.insert(name, map);
+                }
+            }
+            Action::DeleteConfigMap { name, .. } => {
+                self.seen.tikv.config_maps.remove(name);
+                self.seen.pd.config_maps.remove(name);
+            }
+            Action::PatchStatefulSet { name, patch } => {
+                let facts = if name == "pd" {
+                    &mut self.seen.pd
+                } else {
+                    &mut self.seen.tikv
+                };
+                let mut set = serde_json::to_value(&facts.stateful_set).unwrap();
+                assert_eq!(
+                    set["metadata"]["resourceVersion"],
+                    patch["metadata"]["resourceVersion"]
+                );
+                merge::apply(&mut set, patch);
+                let generation = set["metadata"]["generation"].as_i64().unwrap() + 1;
+                set["metadata"]["generation"] = json!(generation);
+                set["metadata"]["resourceVersion"] = json!(generation.to_string());
+                facts.stateful_set = serde_json::from_value(set).unwrap();
+            }
+            Action::UpdatePdPeerUrls {
+                member_id, urls, ..
+            } => {
+                let member = self
+                    .pd()
+                    .members
+                    .iter_mut()
+                    .find(|one| one.member_id == *member_id)
+                    .unwrap();
+                member.peer_urls.clone_from(urls);
+            }
+            Action::TransferPdLeader { to } => self.pd().leader = Some(to.clone()),
+            Action::SetMaxStoreDownTime(text) => self.pd().max_store_down_time = Some(text.clone()),
+            Action::EvictLeaders { store } => {
+                let known = self
+                    .seen
+                    .resource
+                    .status
+                    .as_ref()
+                    .unwrap()
+                    .rollout
+                    .evicting
+                    .contains(store);
+                assert!(
+                    known,
+                    "store {store} is evicted and the status does not know"
+                );
+                self.pd().evicting.insert(*store);
+                for one in self.pd().stores.iter_mut().filter(|one| one.id == *store) {
+                    one.leaders = 0;
+                }
+            }
+            Action::StopEvicting { store } => drop(self.pd().evicting.remove(store)),
+            Action::DeletePod { name, uid, .. } => {
+                let gone = |pod: &Pod| {
+                    pod.metadata.name.as_ref() != Some(name)
+                        || pod.metadata.uid.as_ref() != Some(uid)
+                };
+                self.seen.tikv.pods.retain(gone);
+                self.seen.pd.pods.retain(gone);
+                let switching = self.seen.resource.status.as_ref().is_some_and(|s| {
+                    s.rollout.phase == crate::api::v1alpha1::RolloutPhase::SwitchingToTls
+                }) || name.starts_with("pd");
+                if !switching
+                    && !self
+                        .log
+                        .iter()
+                        .rev()
+                        .take(6)
+                        .any(|line| line.contains("pd-"))
+                {
+                    self.most_away = self.most_away.max(3 - self.seen.tikv.pods.len());
+                }
+            }
+            Action::ReleaseOwnership { .. } => {}
+        }
+    }
+
+    fn certificate(&mut self, common_name: &str, duration: SignedDuration) -> CertificateInfo {
+        self.serial += 1;
+        CertificateInfo {
+            serial: format!("{:x}", self.serial),
+            not_before: self.now,
+            not_after: self.now + duration,
+            common_name: Some(common_name.into()),
+            issuer: String::new(),
+            subject: String::new(),
+            dns: [].into(),
+            ips: [].into(),
+            is_ca: common_name.ends_with("CA"),
+            server_auth: true,
+            client_auth: true,
+            public_key: self.serial.to_be_bytes().to_vec(),
+        }
+    }
+
+    /// What everybody else does.
+    pub fn kubernetes(&mut self) {
+        let now = self.now;
+        for part in ["pd", "tikv"] {
+            let uid = &mut self.uid;
+            let facts = if part == "pd" {
+                &mut self.seen.pd
+            } else {
+                &mut self.seen.tikv
+            };
+            let Some(set) = &mut facts.stateful_set else {
+                continue;
+            };
+            let template = serde_json::to_vec(&set.spec.as_ref().unwrap().template).unwrap();
+            let revision: String = Sha256::digest(template)
+                .iter()
+                .take(4)
+                .map(|b| format!("{b:02x}"))
+                .collect();
+            let status = set.status.get_or_insert_default();
+            status.observed_generation = set.metadata.generation;
+            status.update_revision = Some(revision.clone());
+            if !matches!(self.seen.pd_state, PdState::Reachable(_)) {
+                continue;
+            }
+            for ordinal in 0..3 {
+                let name = format!("{part}-{ordinal}");
+                if facts
+                    .pods
+                    .iter()
+                    .any(|pod| pod.metadata.name.as_ref() == Some(&name))
+                {
+                    continue;
+                }
+                *uid += 1;
+                let mut pod: Pod = serde_json::from_value(json!({
+                    "metadata": {"name": name, "uid": format!("u{uid}"), "labels": {"controller-revision-hash": revision}},
+                    "status": {"podIP": "10.0.0.1", "conditions": [{"type": "Ready", "status": "True"}]},
+                }))
+                .unwrap();
+                pod.metadata.creation_timestamp = Some(Time(now));
+                pod.spec
+                    .clone_from(&set.spec.as_ref().unwrap().template.spec);
+                pod.status.as_mut().unwrap().conditions.as_mut().unwrap()[0].last_transition_time =
+                    Some(Time(now));
+                facts.pods.push(pod);
+                if part == "tikv" {
+                    self.started(ordinal, &name);
+                    return self.agents();
+                }
+            }
+        }
+        if let PdState::Reachable(facts) = &mut self.seen.pd_state {
+            for store in &mut facts.stores {
+                store.last_heartbeat = Some(now);
+                let evicted = facts.evicting.contains(&store.id);
+                store.leaders = if evicted { 0 } else { 5 };
+            }
+        }
+        self.agents();
+    }
+
+    fn started(&mut self, ordinal: u64, name: &str) {
+        let now = self.now;
+        let stores = &mut self.pd().stores;
+        stores.retain(|store| store.id != ordinal + 1);
+        stores.push(Store {
+            id: ordinal + 1,
+            address: format!("{name}.tikv-peer.prod.svc:20160"),
+            state: StoreState::Up,
+            last_heartbeat: Some(now),
+            started: Some(now),
+            ..Store::default()
+        });
+    }
+
+    fn agents(&mut self) {
+        let told = keys::told(self.seen.agent_config.as_ref());
+        let mut agents = BTreeMap::new();
+        let mut served = Vec::new();
+        for pod in self.seen.tikv.pods.iter().chain(&self.seen.pd.pods) {
+            let name = pod.metadata.name.clone().unwrap();
+            let spec = pod.spec.as_ref().unwrap();
+            let part = if name.starts_with("pd") {
+                Part::Pd
+            } else {
+                Part::Tikv
+            };
+            let tls = spec
+                .volumes
+                .iter()
+                .flatten()
+                .any(|volume| volume.name == VOLUME_TLS);
+            let secret = self.seen.secrets.get(&part.secret("db"));
+            if let (true, Some(SecretContent::Leaf { certificate, .. })) =
+                (tls, secret.map(|one| &one.content))
+            {
+                let leaf = ServedLeaf {
+                    serial: certificate.serial.clone(),
+                    not_after: certificate.not_after,
+                    trusted: true,
+                };
+                let port = if part == Part::Pd { 2379 } else { 20160 };
+                served.push(Served {
+                    pod: name.clone(),
+                    port,
+                    result: Ok(leaf),
+                });
+            }
+            if let (Some(told), true) = (&told, spec.init_containers.is_some()) {
+                let born = pod.metadata.creation_timestamp.as_ref().unwrap().0;
+                let satisfied = born >= told.since && !self.agents_fail;
+                agents.insert(name, Ok(report(told.state.generation, satisfied)));
+            }
+        }
+        (self.seen.agents, self.seen.served) = (agents, served);
+    }
+}
+
+fn report(generation: i64, satisfied: bool) -> AgentReport {
+    AgentReport {
+        version: "1".into(),
+        data_dir: "/var/lib/tikv".into(),
+        desired_generation: generation,
+        phase: AgentPhase::Watching,
+        gate_open: true,
+        journal_open: false,
+        satisfied,
+        error: None,
+        progress: None,
+        coverage: Some(Coverage {
+            bytes: 100,
+            encrypted_bytes: if satisfied { 100 } else { 0 },
+            ..Coverage::default()
+        }),
+        findings: Vec::new(),
+        measured_at: None,
+    }
+}
