@@ -1,0 +1,71 @@
+//! Command line flags and the TOML file; flags beat the file, as in TiKV and PD.
+
+use std::collections::BTreeMap;
+
+use toml::Value;
+
+use crate::Result;
+use crate::net::tls::Files;
+
+/// What the program was started with.
+pub struct Options {
+    flags: BTreeMap<String, String>,
+    file: Value,
+    /// The text of the file.
+    pub source: String,
+}
+
+impl Options {
+    /// Reads `--name=value` and `--name value`, and the file of `--config`.
+    pub fn read() -> Result<Self> {
+        let mut flags = BTreeMap::new();
+        let mut words = std::env::args().skip(1).peekable();
+        while let Some(word) = words.next() {
+            let Some(name) = word.strip_prefix("--") else { continue };
+            let (name, value) = match name.split_once('=') {
+                Some((name, value)) => (name.to_owned(), value.to_owned()),
+                None => (name.to_owned(), words.next().unwrap_or_default()),
+            };
+            flags.insert(name, value);
+        }
+        let source = match flags.get("config") {
+            Some(path) => std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?,
+            None => String::new(),
+        };
+        let file = toml::from_str(&source).map_err(|e| format!("the configuration is not TOML: {e}"))?;
+        Ok(Self { flags, file, source })
+    }
+
+    /// A flag, else the value at a dotted path of the file.
+    pub fn get(&self, flag: &str, path: &str) -> Option<String> {
+        let flag = self.flags.get(flag).cloned().filter(|value| !value.is_empty());
+        flag.or_else(|| self.text(path))
+    }
+
+    /// A text in the file.
+    pub fn text(&self, path: &str) -> Option<String> {
+        let text = self.at(path)?.as_str()?;
+        (!text.is_empty()).then(|| text.to_owned())
+    }
+
+    /// A list of texts in the file.
+    pub fn list(&self, path: &str) -> Vec<String> {
+        let list = self.at(path).and_then(Value::as_array).cloned().unwrap_or_default();
+        list.iter().filter_map(|entry| entry.as_str().map(str::to_owned)).collect()
+    }
+
+    /// The TLS files: all three or none.
+    pub fn tls(&self, ca: &str) -> Result<Option<Files>> {
+        let names = [ca, "cert-path", "key-path"];
+        let found: Vec<_> = names.iter().filter_map(|name| self.text(&format!("security.{name}"))).collect();
+        match found.as_slice() {
+            [] => Ok(None),
+            [ca, cert, key] => Ok(Some(Files { ca: ca.clone(), cert: cert.clone(), key: key.clone() })),
+            _ => Err(format!("security.{ca}, cert-path and key-path must all be set or none")),
+        }
+    }
+
+    fn at(&self, path: &str) -> Option<&Value> {
+        path.split('.').try_fold(&self.file, |value, key| value.get(key))
+    }
+}

@@ -1,0 +1,5 @@
+//! The stand-in for PD.
+
+pub mod api;
+pub mod member;
+pub mod state;
