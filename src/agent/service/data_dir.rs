@@ -8,6 +8,8 @@ use jiff::Timestamp;
 use super::store::{Locked, Measurement, Need, Outcome, Problem, Store, Watch};
 use crate::agent::dictionaries::Sealer;
 use crate::agent::error::StoreError;
+use crate::agent::guard::{self, Mark};
+use crate::agent::journal;
 use crate::agent::master_key;
 use crate::agent::observer::Observer;
 use crate::agent::plan::{self, Target};
@@ -81,6 +83,10 @@ impl DataDir {
 
 impl Store for DataDir {
     fn is_new(&mut self) -> Result<bool, Problem> {
+        // TiKV makes the directory itself, where it is below the root of its volume.
+        if self.dir.try_exists().is_ok_and(|exists| !exists) {
+            return Ok(true);
+        }
         self.with(|store| store.is_new())
     }
 
@@ -103,7 +109,11 @@ impl Store for DataDir {
     }
 
     fn journal_open(&mut self) -> Result<bool, Problem> {
-        self.with(|store| store.journal_open())
+        // Not by way of the configuration: whatever is wrong with that does not mean that a run is open.
+        let open = || {
+            Ok(journal::is_open(&OsFs, &self.dir)? || guard::look(&OsFs, &self.dir)? == Mark::Ours)
+        };
+        open().map_err(|error| problem(&error))
     }
 
     fn recover(&mut self, watch: &dyn Watch) -> Result<Outcome, Problem> {
@@ -148,13 +158,13 @@ impl Store for DataDir {
     }
 
     fn measure(&mut self, desired: Option<&DesiredState>) -> Result<Measurement, Problem> {
+        if self.is_new()? {
+            return Ok(Measurement {
+                satisfied: desired.is_some(),
+                ..Measurement::default()
+            });
+        }
         self.with(|store| {
-            if store.is_new()? {
-                return Ok(Measurement {
-                    satisfied: desired.is_some(),
-                    ..Measurement::default()
-                });
-            }
             let measured = store.measure()?;
             let mut findings = measured.findings;
             let satisfied = match desired.map(target) {
