@@ -27,10 +27,9 @@ def watch(resource: TikvSecurity, stores: list[str], client: Optional[Client], t
     started = time.monotonic()
     screen = _Screen()
     while True:
-        current = resource.get()
-        lines = _lines(current, resource.volumes(), stores, client)
-        screen.show(lines, time.monotonic() - started)
+        # Asked first, so that the last picture shows what made the end.
         ready = resource.condition("Ready")
+        screen.show(_lines(resource.get(), resource.volumes(), stores, client), time.monotonic() - started)
         if ready and ready["status"] == "True":
             screen.finish()
             return
