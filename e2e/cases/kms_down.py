@@ -19,9 +19,8 @@ def run(context: Context) -> None:
     with step("MasterKeyReachable=False and Blocked=True"):
         missing = context.resource.wait_condition("MasterKeyReachable", "False", timeout=120)
         blocked = context.resource.wait_condition("Blocked", "True", timeout=120)
-    context.check(
-        "the message names the endpoint", "demo-kms" in missing["message"] + blocked["message"], missing["message"]
-    )
+    context.check("the message names the key", key in missing["message"], missing["message"])
+    context.check("the work is said to be held by it", blocked["status"] == "True", blocked["message"])
     context.check("no pod was restarted", context.cluster.pod_ids() == pods)
     context.check("no template was changed", _generations(context) == templates)
 
