@@ -1,8 +1,8 @@
 //! Carries a plan out: the only writer of a data directory. The order is that of facts, encryption at rest §6.5.
 //!
 //! ```text
-//! guard -> key.dict with the new key -> journal -> file.dict compacted
-//!   per batch: temporary files, synced -> their directories -> entries, synced -> renames -> directories
+//! guard -> key.dict with the new key -> journal
+//!   per batch: temporary files, synced -> their directories -> file.dict, replaced -> renames -> directories
 //! -> file.dict in its final form -> key.dict without the old keys -> journal closed -> guard removed
 //! ```
 //! A crash between any two steps leaves a state from which [`Engine::run`] goes on. TiKV can not start in between.
@@ -23,12 +23,12 @@ use super::rewrite;
 use crate::api::desired::Verification;
 use crate::crypto::rng;
 use crate::format::envelope::Version;
-use crate::format::file_dict::{FileDict, insert_record};
+use crate::format::file_dict::FileDict;
 use crate::format::pb::{EncryptedContent, FileInfo, KeyDictionary};
 use crate::fs::{self, Fs, Owner};
 
-/// Files of a batch share the flushes of directories and dictionary.
-const BATCH_FILES: usize = 64;
+/// Files of a batch share the flushes of directories and one write of the dictionary.
+const BATCH_FILES: usize = 1024;
 const BATCH_BYTES: u64 = 64 << 20;
 /// What stays free on the volume, for dictionaries and for TiKV's own start.
 const MARGIN: u64 = 16 << 20;
@@ -69,32 +69,25 @@ impl Engine<'_> {
             State::Never => None,
         };
         let (Some(run), State::Has(dictionaries)) = (run, &state) else {
-            // No journal: nothing was rewritten. What is left of the start or the end of a run goes.
+            // No journal: nothing was rewritten. What is left of the start or the end of a run goes; a first temporary
+            // file can be there before the guard is.
+            recover::settle(self.fs, self.roots, &State::Never)?;
             if guard::look(self.fs, dir)? == guard::Mark::Ours {
-                recover::settle(self.fs, self.roots, &State::Never)?;
                 self.remove_empty_file_dict(&state)?;
                 guard::clear(self.fs, dir)?;
             }
             return Ok(false);
         };
         recover::settle(self.fs, self.roots, &state)?;
-        // A torn record at the end must not be appended to.
-        let mut files = dictionaries.files.clone();
-        self.writer()?
-            .files(&files, Version::V2, dictionaries.owner)?;
-        files.version = Version::V2;
         let target = Target {
             method: run.method,
             not_before: run.not_before,
             key_id: Some(run.key_id),
             decrypt: !run.method.encrypts(),
         };
-        let mut dictionaries = dictionaries.clone();
-        dictionaries.files = files;
-        let state = State::Has(dictionaries.clone());
         let inventory = inventory::take(self.fs, self.roots, &state)?;
         let work = plan::plan(&inventory, &state, &target).map_err(StoreError::Refused)?;
-        self.carry_out(&run, *dictionaries, &work)?;
+        self.carry_out(&run, (**dictionaries).clone(), &work)?;
         Ok(true)
     }
 
@@ -136,8 +129,6 @@ impl Engine<'_> {
             verification: self.verification,
         };
         journal::write(self.fs, dir, &dictionaries.keys, &run, owner)?;
-        self.writer()?
-            .files(&dictionaries.files, Version::V2, dictionaries.owner)?;
         self.carry_out(&run, dictionaries, work)
     }
 
@@ -150,17 +141,15 @@ impl Engine<'_> {
         let files: usize = work.groups.iter().map(|group| group.names.len()).sum();
         self.observer.begin(files as u64, work.bytes());
         self.remove_leftovers(work)?;
-        let mut log = Log::open(self.fs, self.dir()?)?;
         let mut rest = &work.groups[..];
         while !rest.is_empty() {
             if self.observer.stop() {
                 return Err(StoreError::Interrupted);
             }
             let (batch, others) = rest.split_at(self.batch(rest)?);
-            self.batch_of(batch, run, &mut dictionaries, &mut log)?;
+            self.batch_of(batch, run, &mut dictionaries)?;
             rest = others;
         }
-        drop(log);
         self.observer.finishing();
         self.finish(run, dictionaries)
     }
@@ -170,7 +159,6 @@ impl Engine<'_> {
         batch: &[Group],
         run: &Run,
         dictionaries: &mut Dictionaries,
-        log: &mut Log,
     ) -> Result<(), StoreError> {
         let mut dirs = BTreeSet::new();
         let mut entries: Vec<(&Group, FileInfo)> = Vec::new();
@@ -198,14 +186,15 @@ impl Engine<'_> {
         self.sync_dirs(&dirs)?;
         for (group, entry) in &entries {
             for file in &group.names {
-                log.add(&file.name, entry)?;
-                dictionaries
-                    .files
-                    .entries
-                    .insert(file.name.clone(), entry.clone());
+                let name = file.name.clone();
+                dictionaries.files.entries.insert(name, entry.clone());
             }
         }
-        log.flush()?;
+        // The whole dictionary, atomically: appended records of a batch could be torn in the middle, which TiKV and we
+        // refuse to read (facts, encryption at rest §3.2).
+        let version = run.file_dict_version();
+        self.writer()?
+            .files(&dictionaries.files, version, dictionaries.owner)?;
         for (group, entry) in &entries {
             for file in &group.names {
                 let from = rewrite::temporary(&file.path, entry);
@@ -447,49 +436,4 @@ fn signing_key(keys: &KeyDictionary, target: &Target) -> Option<u64> {
         .iter()
         .find(|(_, key)| !key.key.is_empty())
         .map(|(id, _)| *id)
-}
-
-/// The growing end of `file.dict` (format version 2) during a run.
-struct Log {
-    file: Box<dyn fs::File>,
-    path: PathBuf,
-    end: u64,
-    pending: Vec<u8>,
-}
-
-impl Log {
-    fn open(fs: &dyn Fs, dir: &Path) -> Result<Self, StoreError> {
-        let path = dir.join("file.dict");
-        let meta = fs
-            .stat(&path)
-            .map_err(StoreError::io("looking at", &path))?;
-        let file = fs
-            .open_write(&path)
-            .map_err(StoreError::io("opening", &path))?;
-        Ok(Self {
-            file,
-            path,
-            end: meta.map_or(0, |meta| meta.size),
-            pending: Vec::new(),
-        })
-    }
-
-    fn add(&mut self, name: &str, entry: &FileInfo) -> Result<(), StoreError> {
-        let record =
-            insert_record(name, entry).map_err(|error| StoreError::Config(error.to_string()))?;
-        self.pending.extend_from_slice(&record);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), StoreError> {
-        self.file
-            .write_at(self.end, &self.pending)
-            .map_err(StoreError::io("appending to", &self.path))?;
-        self.file
-            .sync()
-            .map_err(StoreError::io("syncing", &self.path))?;
-        self.end += self.pending.len() as u64;
-        self.pending.clear();
-        Ok(())
-    }
 }

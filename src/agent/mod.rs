@@ -21,3 +21,6 @@ pub mod recover;
 pub mod rewrite;
 pub mod service;
 pub mod store;
+
+#[cfg(test)]
+mod tests;

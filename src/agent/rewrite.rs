@@ -53,7 +53,8 @@ pub fn group(
     let target = fs
         .create(&to, first.meta.owner)
         .map_err(StoreError::io("creating", &to))?;
-    let mut buffer = vec![0; BLOCK];
+    let block = usize::try_from(first.meta.size).unwrap_or(BLOCK);
+    let mut buffer = vec![0; block.clamp(1, BLOCK)];
     let mut written = Sha256::default();
     let mut offset = 0;
     loop {

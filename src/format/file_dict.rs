@@ -12,26 +12,6 @@ const RECORD_HEADER: usize = 9;
 const INSERT: u8 = 1;
 const REMOVE: u8 = 2;
 
-/// A path or an entry that does not fit a record: TiKV would cut its length without a word (facts §3.2).
-#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{0:?} is too long for a record of file.dict")]
-pub struct TooLong(String);
-
-/// The log record that adds an entry.
-pub fn insert_record(name: &str, info: &FileInfo) -> Result<Vec<u8>, TooLong> {
-    let info = info.encode_to_vec();
-    let length = |len: usize| u16::try_from(len).map_err(|_| TooLong(name.to_owned()));
-    let (name_len, info_len) = (length(name.len())?, length(info.len())?);
-    let mut body = name.as_bytes().to_vec();
-    body.extend_from_slice(&info);
-    let mut record = crc32fast::hash(&body).to_be_bytes().to_vec();
-    record.extend_from_slice(&name_len.to_be_bytes());
-    record.extend_from_slice(&info_len.to_be_bytes());
-    record.push(INSERT);
-    record.extend_from_slice(&body);
-    Ok(record)
-}
-
 /// A dictionary as it was read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FileDict {

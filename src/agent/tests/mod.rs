@@ -1,0 +1,5 @@
+//! The engine on the simulated file system.
+
+mod crash;
+mod refusals;
+mod world;
