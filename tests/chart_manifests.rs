@@ -1,5 +1,7 @@
 //! What `kubectl apply` gets: rights without excess, and pods that the *restricted* Pod Security Standard admits.
 
+#![allow(clippy::unwrap_used)]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 

@@ -1,5 +1,7 @@
 //! Files that are generated from the code equal what the code renders. `UPDATE=1` rewrites them.
 
+#![allow(clippy::unwrap_used)]
+
 use std::fs;
 use std::path::Path;
 

@@ -1,4 +1,5 @@
 //! The AWS client against a real server of its protocol: moto (`pip install 'moto[server]'`).
+#![allow(clippy::unwrap_used)]
 
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
@@ -56,9 +57,9 @@ impl Moto {
             BufReader::new(log)
                 .lines()
                 .map_while(Result::ok)
-                .for_each(drop)
+                .for_each(drop);
         });
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + Duration::from_mins(1);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < end, "moto did not start within a minute");
             std::thread::sleep(Duration::from_millis(50));
@@ -77,7 +78,7 @@ impl Moto {
     }
 
     /// A call that the program itself never makes.
-    async fn call(&self, operation: &str, body: &str) -> String {
+    fn call(&self, operation: &str, body: &str) -> String {
         let script = "import sys, urllib.request as u\n\
             request = u.Request(sys.argv[1], sys.argv[3].encode(), {'X-Amz-Target': 'TrentService.' + sys.argv[2],\
             'Content-Type': 'application/x-amz-json-1.1',\
@@ -94,7 +95,7 @@ impl Moto {
     }
 
     async fn new_key(&self, body: &str) -> String {
-        let answer = self.call("CreateKey", body).await;
+        let answer = self.call("CreateKey", body);
         let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
         answer["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned()
     }
@@ -130,8 +131,7 @@ async fn keys_of_a_real_server_are_proven_used_and_told_apart() {
         .unwrap_err();
     assert_eq!(missing.class, Class::NotFound, "{missing}");
 
-    moto.call("DisableKey", &format!(r#"{{"KeyId":"{other}"}}"#))
-        .await;
+    moto.call("DisableKey", &format!(r#"{{"KeyId":"{other}"}}"#));
     let disabled = moto.kms(&other).describe().await.unwrap_err();
     assert_eq!(disabled.class, Class::Disabled, "{disabled}");
 

@@ -173,13 +173,16 @@ impl Walk<'_> {
     }
 }
 
+/// The first and the last bytes of a file.
+pub type Ends = (Vec<u8>, Vec<u8>);
+
 /// The first and the last bytes of a file, transformed; `None` when the file is gone meanwhile.
 pub fn ends(
     fs: &dyn Fs,
     path: &Path,
     size: u64,
     transform: &Transform,
-) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+) -> Result<Option<Ends>, StoreError> {
     let file = match fs.open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

@@ -5,7 +5,7 @@
 //! renamed into place. Every other temporary file belongs to a try that left no trace: it goes.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::class::TEMPORARY;
 use super::dictionaries::State;
@@ -51,7 +51,7 @@ pub fn settle(fs: &dyn Fs, roots: &[Root], state: &State) -> Result<(), StoreErr
     // The renames must be durable before anything else of the run is removed.
     sync(fs, &mut touched)?;
     for root in roots {
-        remove_temporaries(fs, root.path.clone(), &mut touched)?;
+        remove_temporaries(fs, &root.path, &mut touched)?;
     }
     sync(fs, &mut touched)
 }
@@ -65,20 +65,20 @@ fn sync(fs: &dyn Fs, dirs: &mut BTreeSet<PathBuf>) -> Result<(), StoreError> {
 
 fn remove_temporaries(
     fs: &dyn Fs,
-    dir: PathBuf,
+    dir: &Path,
     touched: &mut BTreeSet<PathBuf>,
 ) -> Result<(), StoreError> {
-    for name in fs.list(&dir).map_err(StoreError::io("listing", &dir))? {
+    for name in fs.list(dir).map_err(StoreError::io("listing", dir))? {
         let path = dir.join(&name);
         let meta = fs
             .stat(&path)
             .map_err(StoreError::io("looking at", &path))?;
         match meta.map(|meta| meta.kind) {
-            Some(Kind::Dir) if name != "lost+found" => remove_temporaries(fs, path, touched)?,
+            Some(Kind::Dir) if name != "lost+found" => remove_temporaries(fs, &path, touched)?,
             Some(Kind::File) if name.contains(TEMPORARY) => {
                 fs.unlink(&path)
                     .map_err(StoreError::io("removing", &path))?;
-                touched.insert(dir.clone());
+                touched.insert(dir.to_owned());
             }
             _ => {}
         }

@@ -100,7 +100,11 @@ impl Fs for OsFs {
             let name = name.into_string().map_err(|name| {
                 io::Error::new(
                     io::ErrorKind::InvalidData,
-                    format!("{}: the name {name:?} is not UTF-8", dir.display()),
+                    format!(
+                        "{}: the name {} is not UTF-8",
+                        dir.display(),
+                        name.display()
+                    ),
                 )
             })?;
             names.push(name);

@@ -138,6 +138,7 @@ impl SimFs {
     }
 
     /// What a machine finds after a crash right now.
+    #[must_use]
     pub fn image(&self, survival: Survival) -> Self {
         let state = self.state();
         let mut image = State {

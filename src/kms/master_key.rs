@@ -70,12 +70,12 @@ impl MasterKey {
             Self::File(key) => envelope::seal(key, plain),
             Self::Kms(kms) => {
                 let kms = kms.as_ref();
-                let (key, wrapped) = match previous.map(|sealed| wrapped_key(kms, sealed)) {
-                    Some(Ok(wrapped)) => (wait(kms, || kms.unwrap(wrapped))?, wrapped.to_vec()),
-                    Some(Err(_)) | None => {
-                        let made = wait(kms, || kms.generate())?;
-                        (made.plaintext, made.wrapped)
-                    }
+                let again = previous.and_then(|sealed| wrapped_key(kms, sealed).ok());
+                let (key, wrapped) = if let Some(wrapped) = again {
+                    (wait(kms, || kms.unwrap(wrapped))?, wrapped.to_vec())
+                } else {
+                    let made = wait(kms, || kms.generate())?;
+                    (made.plaintext, made.wrapped)
                 };
                 let mut sealed = envelope::seal(&key, plain)?;
                 let vendor = kms.vendor().as_bytes().to_vec();

@@ -78,6 +78,10 @@ pub struct EncryptionDesired {
 }
 
 /// Parses; repeats what admission checks, because rules can be missing there.
+#[allow(
+    clippy::too_many_lines,
+    reason = "one field after the other, in the order of the resource"
+)]
 pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
     let spec = &observed.resource.spec;
     let invalid = |what: &str, next: &str| Blocker::new("InvalidSpec", what, next);

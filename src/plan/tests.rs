@@ -1,4 +1,10 @@
 //! Whole journeys on a small world: actions are applied to it, then Kubernetes, PD and the agents do their part.
+#![allow(
+    clippy::too_many_lines,
+    clippy::needless_pass_by_value,
+    clippy::format_collect,
+    clippy::default_trait_access
+)]
 
 mod journeys;
 mod refusals;

@@ -20,7 +20,7 @@ const TOKEN: &str = "test-only-token";
 pub struct ApiServer {
     port: u16,
     root: Vec<u8>,
-    _dir: TempDir,
+    dir: TempDir,
     _children: [Child; 2],
 }
 
@@ -93,7 +93,7 @@ impl ApiServer {
         let server = Self {
             port,
             root,
-            _dir: dir,
+            dir,
             _children: [etcd, apiserver],
         };
         server.wait();
@@ -122,7 +122,7 @@ impl ApiServer {
         };
         let ready = std::thread::spawn(ready).join().unwrap();
         ready.unwrap_or_else(|error| {
-            let log = fs::read_to_string(self._dir.path().join("kube-apiserver.log"));
+            let log = fs::read_to_string(self.dir.path().join("kube-apiserver.log"));
             let log = log.unwrap_or_default();
             let tail = &log[log.len().saturating_sub(4000)..];
             panic!("kube-apiserver did not get ready: {error}\n{tail}")

@@ -1,5 +1,10 @@
 //! `TikvVolume`: the data directory of one TiKV pod, made by the operator.
 
+#![allow(
+    clippy::duplicated_attributes,
+    reason = "every printer column is an attribute of the same name"
+)]
+
 use jiff::Timestamp;
 use kube::CustomResource;
 use schemars::JsonSchema;

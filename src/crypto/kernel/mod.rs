@@ -60,7 +60,7 @@ impl Backend {
 /// An expanded key.
 pub(super) enum Schedule {
     #[cfg(target_arch = "x86_64")]
-    AesNi(aesni::RoundKeys),
+    AesNi(Box<aesni::RoundKeys>),
     Portable(Box<portable::Cipher>),
 }
 
@@ -75,7 +75,7 @@ impl Schedule {
             (_, Method::Plaintext) => None,
             #[cfg(target_arch = "x86_64")]
             (Backend::AesNi, Method::Aes128Ctr | Method::Aes192Ctr | Method::Aes256Ctr) => {
-                aesni::RoundKeys::expand(key).map(Self::AesNi)
+                aesni::RoundKeys::expand(key).map(|keys| Self::AesNi(Box::new(keys)))
             }
             _ => {
                 portable::Cipher::expand(method, key).map(|cipher| Self::Portable(Box::new(cipher)))

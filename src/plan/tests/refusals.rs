@@ -1,5 +1,6 @@
 //! Bad input: refused before anything changes, with object, cause and next step.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
 
 use super::world::{World, spec};
@@ -108,7 +109,7 @@ fn what_the_cluster_lacks() {
     world.seen.secrets.insert(
         "db-ca".into(),
         SecretFacts {
-            metadata: Default::default(),
+            metadata: ObjectMeta::default(),
             content: SecretContent::Unusable("empty".into()),
         },
     );

@@ -29,6 +29,7 @@ pub struct World {
     pub agents_fail: bool,
 }
 
+#[allow(clippy::needless_pass_by_value)]
 pub fn resource(spec: Value) -> Value {
     json!({
         "apiVersion": "security.tikv.org/v1alpha1", "kind": "TikvSecurity",
@@ -204,7 +205,7 @@ impl World {
         });
         match action {
             Action::AddFinalizer => {
-                self.seen.resource.metadata.finalizers = Some(vec![crate::api::FINALIZER.into()])
+                self.seen.resource.metadata.finalizers = Some(vec![crate::api::FINALIZER.into()]);
             }
             Action::RemoveFinalizer => self.seen.resource.metadata.finalizers = None,
             Action::IssueCa {
