@@ -94,7 +94,7 @@ impl Moto {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    async fn new_key(&self, body: &str) -> String {
+    fn new_key(&self, body: &str) -> String {
         let answer = self.call("CreateKey", body);
         let answer: serde_json::Value = serde_json::from_str(&answer).unwrap();
         answer["KeyMetadata"]["KeyId"].as_str().unwrap().to_owned()
@@ -104,7 +104,7 @@ impl Moto {
 #[tokio::test(flavor = "multi_thread")]
 async fn keys_of_a_real_server_are_proven_used_and_told_apart() {
     let Some(moto) = Moto::start() else { return };
-    let key = moto.new_key("{}").await;
+    let key = moto.new_key("{}");
     assert_eq!(prove(&moto.kms(&key)).await, Ok(()));
 
     let master = MasterKey::from_kms(moto.kms(&key));
@@ -118,7 +118,7 @@ async fn keys_of_a_real_server_are_proven_used_and_told_apart() {
     );
     assert_eq!(master.open(&second).unwrap().expose(), plain.expose());
 
-    let other = moto.new_key("{}").await;
+    let other = moto.new_key("{}");
     let wrapped = &first.metadata["kms_ciphertext_key"];
     let wrong = moto.kms(&other).unwrap(wrapped).await.unwrap_err();
     // AWS says IncorrectKeyException here; moto says AccessDeniedException.
@@ -135,9 +135,7 @@ async fn keys_of_a_real_server_are_proven_used_and_told_apart() {
     let disabled = moto.kms(&other).describe().await.unwrap_err();
     assert_eq!(disabled.class, Class::Disabled, "{disabled}");
 
-    let signing = moto
-        .new_key(r#"{"KeyUsage":"SIGN_VERIFY","KeySpec":"ECC_NIST_P256"}"#)
-        .await;
+    let signing = moto.new_key(r#"{"KeyUsage":"SIGN_VERIFY","KeySpec":"ECC_NIST_P256"}"#);
     let usage = moto.kms(&signing).describe().await.unwrap_err();
     assert_eq!(usage.class, Class::WrongKey, "{usage}");
 
