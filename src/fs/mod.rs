@@ -5,7 +5,7 @@
 
 pub mod os;
 #[cfg(test)]
-pub mod sim;
+pub mod tests;
 
 use std::io;
 use std::path::{Path, PathBuf};

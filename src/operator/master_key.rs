@@ -18,7 +18,7 @@ use crate::kms::{Class, MasterKeyError, check_file_key};
 use crate::plan::observed::{MasterKeyClass, MasterKeyProof};
 
 /// A good proof holds for this long.
-const USABLE: Duration = Duration::from_mins(5);
+const USABLE: Duration = Duration::from_mins(1);
 /// A refusal is asked again after this time.
 const REFUSED: Duration = Duration::from_secs(20);
 /// A KMS that has not answered by then is unavailable: other work waits behind this reconcile.

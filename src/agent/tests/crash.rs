@@ -5,7 +5,7 @@ use super::world::{
 };
 use crate::agent::plan::Target;
 use crate::api::method::Method;
-use crate::fs::sim::{SimFs, Survival};
+use crate::fs::tests::sim::{SimFs, Survival};
 
 /// Partial survivals that are tried for each crash.
 const DRAWS: u64 = 4;

@@ -7,7 +7,7 @@ use crate::agent::class::GUARD;
 use crate::agent::error::StoreError;
 use crate::agent::plan::Target;
 use crate::api::method::Method;
-use crate::fs::sim::SimFs;
+use crate::fs::tests::sim::SimFs;
 
 fn refused(fs: &SimFs, target: &Target) -> StoreError {
     let before = fs.calls();

@@ -13,7 +13,7 @@ use crate::api::desired::Verification;
 use crate::api::method::Method;
 use crate::crypto::Transform;
 use crate::crypto::secret::SecretBytes;
-use crate::fs::sim::SimFs;
+use crate::fs::tests::sim::SimFs;
 use crate::kms::MasterKey;
 use crate::tikv::store_config::StoreConfig;
 
@@ -66,7 +66,7 @@ pub fn plaintext() -> (SimFs, Contents) {
 pub fn encrypted(method: Method) -> (SimFs, Contents) {
     let (fs, contents) = plaintext();
     run(&fs, &to(method)).unwrap();
-    (fs.image(crate::fs::sim::Survival::Nothing), contents)
+    (fs.image(crate::fs::tests::sim::Survival::Nothing), contents)
 }
 
 /// One run of the engine.

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{File, Fs, Kind, Lock, Meta, Owner, parent};
+use crate::fs::{self, File, Fs, Kind, Lock, Meta, Owner, parent};
 
 /// What survives a crash of what was not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,7 +124,7 @@ impl SimFs {
 
     /// Content of a file as it is now.
     pub fn content(&self, path: &Path) -> Option<Vec<u8>> {
-        super::read(self, path).unwrap()
+        fs::read(self, path).unwrap()
     }
 
     /// Every file that is there now.
