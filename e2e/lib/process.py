@@ -43,8 +43,11 @@ def running(name: str) -> bool:
 def wait_ready(name: str, ready: Callable[[], bool], timeout: float) -> None:
     """Waits until `ready` says so; a daemon that ends meanwhile is a failure at once."""
     deadline = time.monotonic() + timeout
+    seen = True
     while not ready():
-        if not running(name):
+        # Right after exec a process has no arguments yet, so that it is not recognised once.
+        seen, seen_before = running(name), seen
+        if not seen and not seen_before:
             raise Failure(f"{name} ended right after its start", log(name))
         if time.monotonic() > deadline:
             raise Failure(f"{name} is not ready after {timeout:.0f} s", log(name))
