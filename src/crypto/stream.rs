@@ -80,7 +80,8 @@ impl Transform {
         match (old, new) {
             (None, None) => {}
             (Some(one), None) | (None, Some(one)) => run([one], offset, data),
-            (Some(old), Some(new)) => run([old, new], offset, data),
+            // The new stream first: what lies between the two steps is never plaintext.
+            (Some(old), Some(new)) => run([new, old], offset, data),
         }
     }
 }
