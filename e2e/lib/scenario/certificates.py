@@ -88,8 +88,15 @@ def _ask(namespace: str, pod: str, number: int, files: Path) -> Served:
                 "-key",
                 str(files / "tls.key"),
             ]
+            # A server that speaks HTTP/2 sends its first frame, which is not text.
             done = subprocess.run(
-                command, check=False, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=20
+                command,
+                check=False,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                stdin=subprocess.DEVNULL,
+                timeout=20,
             )
     except (Failure, subprocess.TimeoutExpired) as error:
         return Served(pod, number, error=str(error))
