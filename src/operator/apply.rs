@@ -16,7 +16,7 @@ use super::error::Error;
 use super::objects::Objects;
 use super::observe::secrets::{CA, CERTIFICATE, KEY, authority};
 use crate::plan::action::{Action, OwnedKind};
-use crate::tikv::pd::{PdClient, PdError};
+use crate::tikv::pd::{Maintenance, PdClient, PdError};
 use crate::tls::authority::{Authority, IssueError};
 use crate::tls::leaf::LeafSpec;
 
@@ -72,6 +72,18 @@ impl Applier<'_> {
             Action::StopEvicting { store } => {
                 let sent = self.pd.remove_evict_leader(*store).await;
                 sent.map_err(pd(format!("letting leaders back to store {store}")))
+            }
+            Action::TakeMaintenance { id, description } => {
+                let doing = "taking PD's maintenance lock".to_owned();
+                match self.pd.take_maintenance(id, description).await {
+                    Ok(Maintenance::Held | Maintenance::Unsupported) => Ok(()),
+                    Ok(Maintenance::Busy(holder)) => Err(Error::Busy { doing, holder }),
+                    Err(source) => Err(Error::Pd { doing, source }),
+                }
+            }
+            Action::ReleaseMaintenance { id } => {
+                let sent = self.pd.release_maintenance(id).await;
+                sent.map_err(pd("giving PD's maintenance lock back".to_owned()))
             }
             Action::DeletePod { name, uid, .. } => objects.delete_pod(name, uid).await,
             Action::DeleteConfigMap { name, uid } => {

@@ -64,6 +64,14 @@ pub enum Error {
         /// What PD said.
         source: PdError,
     },
+    /// Somebody else was faster.
+    #[error("{doing}: {holder} has it; it is tried again")]
+    Busy {
+        /// What was being done.
+        doing: String,
+        /// Who has it.
+        holder: String,
+    },
     /// No certificate.
     #[error("{doing}: {source}")]
     Issue {
@@ -98,7 +106,7 @@ impl Error {
                 _ => Class::Retry,
             },
             Self::Foreign { .. } | Self::Malformed(_) | Self::Issue { .. } => Class::Human,
-            Self::Gone(_) => Class::Wait,
+            Self::Gone(_) | Self::Busy { .. } => Class::Wait,
             Self::Pd { .. } => Class::Retry,
         }
     }
@@ -111,6 +119,7 @@ impl Error {
             Self::Malformed(_) => "Malformed",
             Self::Gone(_) => "Gone",
             Self::Pd { .. } => "PdFailed",
+            Self::Busy { .. } => "Busy",
             Self::Issue { .. } => "IssueFailed",
         }
     }

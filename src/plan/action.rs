@@ -84,6 +84,18 @@ pub enum Action {
         /// The store.
         store: u64,
     },
+    /// PD's maintenance lock is taken, where PD has one (facts, TLS §4.5). Fails when somebody else holds it.
+    TakeMaintenance {
+        /// As whom.
+        id: String,
+        /// For whoever finds it taken.
+        description: String,
+    },
+    /// PD's maintenance lock is given back.
+    ReleaseMaintenance {
+        /// As whom it was taken.
+        id: String,
+    },
     /// A pod is deleted, if it is still the one with this UID.
     DeletePod {
         /// Its name.
@@ -145,6 +157,8 @@ impl Action {
             Self::SetMaxStoreDownTime(_) => "SetMaxStoreDownTime",
             Self::EvictLeaders { .. } => "EvictLeaders",
             Self::StopEvicting { .. } => "StopEvicting",
+            Self::TakeMaintenance { .. } => "TakeMaintenance",
+            Self::ReleaseMaintenance { .. } => "ReleaseMaintenance",
             Self::DeletePod { .. } => "DeletePod",
             Self::DeleteConfigMap { .. } => "DeleteConfigMap",
             Self::ReleaseOwnership { .. } => "ReleaseOwnership",

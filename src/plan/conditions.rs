@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
+use super::action::Note;
 use super::desired::{Blocker, Desired};
 use super::keys::Told;
 use super::observed::{MasterKeyProof, Observed};
@@ -28,8 +29,45 @@ pub struct Facts<'a> {
     pub tls: &'a TlsStep,
     /// The rollout.
     pub rolling: &'a Rolling,
-    /// True when something is still to be written.
-    pub configuring: bool,
+    /// Whether the templates are as they should be.
+    pub configuration: Configuration,
+}
+
+/// Whether the templates carry what is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Configuration {
+    /// They do.
+    Current,
+    /// Something is still to be written.
+    Pending,
+    /// What is asked for can not be told.
+    Unknown,
+}
+
+impl Configuration {
+    /// Current or pending.
+    pub const fn of(current: bool) -> Self {
+        if current {
+            Self::Current
+        } else {
+            Self::Pending
+        }
+    }
+}
+
+/// Reasons that a person should hear of once, when they come.
+const WARNINGS: [&str; 5] = [
+    "AgentFailed",
+    "AgentError",
+    "CaEnds",
+    "MasterKeyUnavailable",
+    "MasterKeyDenied",
+];
+
+impl Facts<'_> {
+    fn key_refused(&self) -> bool {
+        matches!(self.observed.master_key, MasterKeyProof::Refused { .. })
+    }
 }
 
 /// The whole status.
@@ -46,11 +84,12 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> TikvSecurityStatus {
         ..TikvSecurityStatus::default()
     };
     let mut set = Vec::new();
-    let blocker = facts.blocker.or(match facts.tls {
+    let denied = match facts.tls {
         TlsStep::Denied(blocker) => Some(blocker),
         _ => None,
-    });
-    set.push(certificates_ready(facts, &status));
+    };
+    let blocker = facts.blocker.or(facts.rolling.damaged.as_ref()).or(denied);
+    set.push(certificates_ready(facts, &status, now));
     set.push(configuration(facts));
     set.push(rollout(facts));
     set.push(master_key(facts));
@@ -64,27 +103,16 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> TikvSecurityStatus {
             "Nothing needs a person".to_owned(),
         ),
     });
-    let missing: Vec<&str> = set
-        .iter()
-        .filter(|one| one.0 != condition::BLOCKED && !one.1)
-        .map(|one| one.0)
-        .collect();
-    let ready = missing.is_empty() && blocker.is_none();
-    let text = if ready {
-        "Everything is as desired and proven".to_owned()
-    } else if let Some(blocker) = blocker {
-        blocker.text()
-    } else {
-        set.iter()
-            .find(|one| one.0 != condition::BLOCKED && !one.1)
-            .map(|one| one.3.clone())
-            .unwrap_or_default()
+    let first = set.iter().find(|one| one.0 != condition::BLOCKED && !one.1);
+    let (why, text) = match (blocker, first) {
+        (Some(blocker), _) => (reason::BLOCKED, blocker.text()),
+        (None, Some(first)) => (first.2, first.3.clone()),
+        (None, None) => (
+            reason::AS_DESIRED,
+            "Everything is as desired and proven".to_owned(),
+        ),
     };
-    let why = match (ready, blocker) {
-        (true, _) => reason::AS_DESIRED,
-        (_, Some(_)) => reason::BLOCKED,
-        _ => reason::IN_PROGRESS,
-    };
+    let ready = why == reason::AS_DESIRED;
     set.insert(0, (condition::READY, ready, why, text.clone()));
     status.phase = Some(phase(facts, ready, blocker.is_some()));
     status.message = Some(text);
@@ -96,55 +124,60 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> TikvSecurityStatus {
     status
 }
 
+/// What a person following along should hear of, because it is new.
+pub fn warnings(before: Option<&TikvSecurityStatus>, now: &TikvSecurityStatus) -> Vec<Note> {
+    let mut notes: Vec<Note> = Vec::new();
+    let blocked = now.conditions.iter().rev();
+    for one in blocked {
+        let says = if one.type_ == condition::BLOCKED {
+            one.status == "True"
+        } else {
+            one.type_ != condition::READY && WARNINGS.contains(&one.reason.as_str())
+        };
+        let told = before.is_some_and(|before| {
+            before.conditions.iter().any(|old| {
+                let same = old.type_ == one.type_ && old.reason == one.reason;
+                same && (one.type_ != condition::BLOCKED || old.message == one.message)
+            })
+        });
+        if says && !told && !notes.iter().any(|note| note.reason == one.reason) {
+            notes.push(Note {
+                warning: true,
+                reason: one.reason.clone(),
+                message: one.message.clone(),
+            });
+        }
+    }
+    notes
+}
+
 type Verdict = (&'static str, bool, &'static str, String);
 
-fn certificates_ready(facts: &Facts<'_>, status: &TikvSecurityStatus) -> Verdict {
+fn certificates_ready(facts: &Facts<'_>, status: &TikvSecurityStatus, now: Timestamp) -> Verdict {
     let verdict = |good, why, text: String| (condition::CERTIFICATES_READY, good, why, text);
-    if status.certificates.len() < 5 {
+    let made = status.certificates.len();
+    if made < 5 && facts.blocker.is_some() {
+        let text = format!("{made} of 5 certificates are usable; see the condition Blocked");
+        return verdict(false, reason::BLOCKED, text);
+    }
+    if made < 5 {
         return verdict(
             false,
             reason::IN_PROGRESS,
             "Certificates are being issued".to_owned(),
         );
     }
-    if facts.desired.is_some_and(|desired| desired.tls) {
-        match facts.tls {
-            TlsStep::On => {}
-            TlsStep::Wait(what) => {
-                return verdict(false, reason::IN_PROGRESS, format!("TLS waits for {what}"));
-            }
-            TlsStep::Denied(blocker) => {
-                return verdict(false, blocker.reason, blocker.message.clone());
-            }
-            _ => {
-                return verdict(
-                    false,
-                    reason::IN_PROGRESS,
-                    "PD's members are being told their new URLs".to_owned(),
-                );
-            }
-        }
-        let other: Vec<&str> = status
-            .certificates
-            .iter()
-            .flat_map(|one| &one.not_served)
-            .map(String::as_str)
-            .collect();
-        if let Some(first) = other.first() {
-            let text = format!(
-                "{} ports do not serve the certificate of their Secret; the kubelet brings it within two minutes. First: {first}",
-                other.len()
-            );
-            return verdict(false, "NotServed", text);
-        }
-        let proven = status.certificates.iter().any(|one| one.served.is_some());
-        if !proven {
-            return verdict(
-                false,
-                reason::UNKNOWN,
-                "No port was seen serving a certificate yet".to_owned(),
-            );
-        }
+    let end = super::tls::authority_end(facts.observed, facts.desired, now);
+    if let Some(end) = end.as_ref().filter(|end| end.pressing) {
+        return verdict(false, "CaEnds", end.text.clone());
+    }
+    if facts.observed.resource.spec.tls.is_some()
+        && let Err((why, text)) = served(facts, status)
+    {
+        return verdict(false, why, text);
+    }
+    if let Some(end) = end {
+        return verdict(true, "CaEnds", end.text);
     }
     verdict(
         true,
@@ -153,32 +186,68 @@ fn certificates_ready(facts: &Facts<'_>, status: &TikvSecurityStatus) -> Verdict
     )
 }
 
+/// Whether every port serves what it should.
+fn served(facts: &Facts<'_>, status: &TikvSecurityStatus) -> Result<(), (&'static str, String)> {
+    match facts.tls {
+        TlsStep::On => {}
+        TlsStep::Wait(what) => {
+            return Err((reason::IN_PROGRESS, format!("TLS waits for {what}")));
+        }
+        TlsStep::Denied(blocker) => return Err((blocker.reason, blocker.message.clone())),
+        TlsStep::PeerUrls(_) => {
+            let text = "PD's members are being told their new URLs".to_owned();
+            return Err((reason::IN_PROGRESS, text));
+        }
+        TlsStep::Off => {
+            let text = "The cluster does not speak TLS yet; see the condition Blocked".to_owned();
+            return Err((reason::BLOCKED, text));
+        }
+    }
+    let mut other = status.certificates.iter().flat_map(|one| &one.not_served);
+    if let Some(first) = other.next() {
+        let text = format!(
+            "{} ports do not serve the certificate of their Secret; the kubelet brings it within two minutes. First: {first}",
+            other.count() + 1
+        );
+        return Err(("NotServed", text));
+    }
+    if !status.certificates.iter().any(|one| one.served.is_some()) {
+        let text = "No port was seen serving a certificate yet".to_owned();
+        return Err((reason::UNKNOWN, text));
+    }
+    Ok(())
+}
+
 fn configuration(facts: &Facts<'_>) -> Verdict {
     let verdict =
         |good, why, text: &str| (condition::CONFIGURATION_CURRENT, good, why, text.to_owned());
-    if facts.blocker.is_some() {
-        return verdict(
+    let lacking = |why, because: &str| {
+        verdict(
+            false,
+            why,
+            &format!("The templates lack TLS; waiting for {because}"),
+        )
+    };
+    match (facts.configuration, facts.tls) {
+        (Configuration::Unknown, _) => verdict(
             false,
             reason::BLOCKED,
-            "Nothing is changed while it is blocked",
-        );
-    }
-    match facts.tls {
-        TlsStep::Denied(blocker) => verdict(false, blocker.reason, "The templates lack TLS"),
-        TlsStep::Wait(what) => verdict(
-            false,
-            reason::IN_PROGRESS,
-            &format!("The templates lack TLS; waiting for {what}"),
+            "Not compared with what is asked for, and not changed; see the condition Blocked",
         ),
-        TlsStep::PeerUrls(_) => verdict(
+        (_, TlsStep::Denied(blocker)) => verdict(false, blocker.reason, "The templates lack TLS"),
+        (_, TlsStep::Wait(what)) => lacking(reason::IN_PROGRESS, what),
+        (_, TlsStep::PeerUrls(_)) => {
+            lacking(reason::IN_PROGRESS, "PD's members to have their new URLs")
+        }
+        (Configuration::Pending, _) if facts.blocker.is_some() => verdict(
             false,
-            reason::IN_PROGRESS,
-            "PD's members are being told their new URLs",
+            reason::BLOCKED,
+            "Something is to be written, but not while it is blocked",
         ),
-        _ if facts.configuring => {
+        (Configuration::Pending, _) => {
             verdict(false, reason::IN_PROGRESS, "Configuration is being written")
         }
-        _ => verdict(
+        (Configuration::Current, _) => verdict(
             true,
             reason::AS_DESIRED,
             "The pod templates carry what is asked for",
@@ -187,7 +256,7 @@ fn configuration(facts: &Facts<'_>) -> Verdict {
 }
 
 fn rollout(facts: &Facts<'_>) -> Verdict {
-    if facts.rolling.complete && !facts.configuring && facts.blocker.is_none() {
+    if facts.rolling.complete && facts.configuration != Configuration::Pending {
         return (
             condition::ROLLOUT_COMPLETE,
             true,
@@ -257,6 +326,12 @@ fn data(facts: &Facts<'_>, status: &TikvSecurityStatus) -> Verdict {
             "AgentFailed",
             format!("{failed} After that write a new word in rotate.dataKey to try again."),
         );
+    }
+    if let Some(damaged) = &facts.rolling.damaged {
+        return verdict(false, damaged.reason, damaged.text());
+    }
+    if let Some(trouble) = &facts.rolling.trouble {
+        return verdict(false, "AgentError", trouble.clone());
     }
     if !told.state.reencrypt {
         return verdict(
@@ -334,10 +409,11 @@ fn phase(facts: &Facts<'_>, ready: bool, blocked: bool) -> Phase {
     match () {
         () if facts.blocker.is_some() => Phase::Blocked,
         () if facts.rolling.failed.is_some() => Phase::Degraded,
-        () if facts.configuring => Phase::Preparing,
+        () if facts.configuration == Configuration::Pending => Phase::Preparing,
         () if at_work => Phase::RollingOut,
         () if blocked => Phase::Blocked,
         () if facts.observed.resource.spec.rollout.paused => Phase::Paused,
+        () if facts.rolling.trouble.is_some() || facts.key_refused() => Phase::Degraded,
         () if facts.rolling.complete => Phase::Proving,
         () => Phase::RollingOut,
     }

@@ -119,6 +119,12 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
                 "With duration 720h write renewBefore 240h.",
             ));
         }
+        if authority.ca_duration.get() < leaf_duration.saturating_add(renew_before) {
+            return Err(invalid(
+                "tls.issuer.selfSigned.caDuration is shorter than tls.duration and tls.renewBefore together, so certificates would end with their CA",
+                "Write caDuration 87600h, or shorter certificates.",
+            ));
+        }
         for san in &tls.extra_sans {
             match san.parse::<IpAddr>() {
                 Ok(ip) => drop(extra_ips.insert(ip)),

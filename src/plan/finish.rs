@@ -3,7 +3,8 @@
 use super::action::{Action, OwnedKind};
 use super::objects::is_ours;
 use super::observed::{Observed, PdState};
-use crate::api::v1alpha1::{Phase, RolloutStatus, TikvSecurityStatus};
+use super::rollout;
+use crate::api::v1alpha1::{Phase, RolloutPhase, RolloutStatus, TikvSecurityStatus};
 
 /// Puts back, lets go, and ends. PD that can not be asked is waited for only while there is something to put back.
 pub fn finish(observed: &Observed) -> (Vec<Action>, TikvSecurityStatus) {
@@ -13,13 +14,19 @@ pub fn finish(observed: &Observed) -> (Vec<Action>, TikvSecurityStatus) {
     let RolloutStatus {
         evicting,
         restore_max_store_down_time,
+        phase,
         ..
     } = status.rollout.clone();
-    let to_put_back = !evicting.is_empty() || restore_max_store_down_time.is_some();
+    // In the middle of a restart the maintenance lock is taken as well.
+    let resting = matches!(
+        phase,
+        RolloutPhase::Idle | RolloutPhase::Held | RolloutPhase::AwaitingHealth
+    );
+    let to_put_back = !evicting.is_empty() || restore_max_store_down_time.is_some() || !resting;
     let gone = observed.pd.stateful_set.is_none() && observed.pd.pods.is_empty();
     if to_put_back && !gone {
         if !matches!(observed.pd_state, PdState::Reachable(_)) {
-            status.message = Some("PD does not answer; its evict-leader schedulers and settings are to be put back before this object goes".to_owned());
+            status.message = Some("PD does not answer; its evict-leader schedulers, settings and maintenance lock are to be put back before this object goes".to_owned());
             return (actions, status);
         }
         actions.extend(
@@ -29,6 +36,7 @@ pub fn finish(observed: &Observed) -> (Vec<Action>, TikvSecurityStatus) {
         );
         actions.extend(restore_max_store_down_time.map(Action::SetMaxStoreDownTime));
     }
+    actions.extend(rollout::release(observed));
     for (name, secret) in &observed.secrets {
         if is_ours(observed, &secret.metadata) {
             actions.push(release(OwnedKind::Secret, name));

@@ -14,6 +14,7 @@ pub mod names;
 pub mod objects;
 pub mod observed;
 pub mod pods;
+pub mod probes;
 pub mod rollout;
 pub mod stage;
 pub mod template;
@@ -26,7 +27,7 @@ mod tests;
 use crate::api::v1alpha1::TikvSecurityStatus;
 use crate::tikv::tikv_toml::secrets_in_the_clear;
 use action::{Action, Note, Plan};
-use conditions::Facts;
+use conditions::{Configuration, Facts};
 use desired::{Blocker, Desired};
 use detect::{Layout, detect};
 use keys::Told;
@@ -72,33 +73,23 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
     // All that can be refused is refused before the first action.
     stage::configure(observed, desired, tikv, pd, desired.tls)?;
     let issue = tls::issue(observed, desired, tikv, pd, now)?;
+    let told = desired.encryption.as_ref();
+    let told = told.map(|encryption| keys::tell(observed, encryption, now));
+    let (told, agent_config) = told
+        .transpose()?
+        .map_or((None, None), |(told, map)| (Some(told), map));
     if let Err(blocker) = checks::master_key(observed) {
-        let mut plan = blocked(observed, Some(desired), &blocker, now);
-        // What exists is renewed all the same: an outage of the KMS must not become one of TLS.
-        if observed
-            .secrets
-            .contains_key(&names::authority_secret(observed.name()))
-        {
-            plan.actions.extend(issue);
-        }
-        return Ok(plan);
+        return without_key(
+            observed,
+            prepared,
+            &blocker,
+            issue,
+            agent_config.is_some(),
+            now,
+        );
     }
-    let (told, agent_config) = match &desired.encryption {
-        Some(encryption) => {
-            let (told, map) = keys::tell(observed, encryption, now)?;
-            (Some(told), map)
-        }
-        None => (None, None),
-    };
     let mut actions = Vec::new();
-    if !observed
-        .resource
-        .metadata
-        .finalizers
-        .iter()
-        .flatten()
-        .any(|one| one == crate::api::FINALIZER)
-    {
+    if !has_finalizer(observed) {
         actions.push(Action::AddFinalizer);
     }
     let first_issue = tls::statuses(observed, Some(desired)).len() < 5;
@@ -106,9 +97,9 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
     actions.extend(agent_config.map(|map| Action::ApplyConfigMap(Box::new(map))));
 
     let mut rolling = rollout::roll(observed, told.as_ref(), now);
-    let step = stage::tls_step(observed, desired, tikv, pd, rolling.complete);
+    let step = stage::tls_step(observed, desired, pd, rolling.sound());
     let mut persist_first = false;
-    let mut configuring = first_issue;
+    let mut configuration = Configuration::of(!first_issue);
     let configure = stage::configure(observed, desired, tikv, pd, step == TlsStep::On)?;
     if let TlsStep::PeerUrls(urls) = &step {
         actions.extend(urls.iter().cloned());
@@ -122,7 +113,7 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
         // The template changes: restarts are decided when it has.
         actions.extend(configure);
         hold(&mut rolling);
-        configuring = true;
+        configuration = Configuration::Pending;
     }
     let facts = Facts {
         observed,
@@ -131,7 +122,7 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
         blocker: None,
         tls: &step,
         rolling: &rolling,
-        configuring,
+        configuration,
     };
     let status = conditions::status(&facts, now);
     let mut plan = assemble(observed, actions, status, told.as_ref());
@@ -139,6 +130,51 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
     plan.events.append(&mut rolling.events);
     plan.events.extend(exposed(observed, tikv));
     Ok(plan)
+}
+
+fn has_finalizer(observed: &Observed) -> bool {
+    let mut all = observed.resource.metadata.finalizers.iter().flatten();
+    all.any(|one| one == crate::api::FINALIZER)
+}
+
+/// The master key can not be used: nothing new is begun, and what is true stays said. Only where something is to be
+/// done is this a blocker.
+fn without_key(
+    observed: &Observed,
+    prepared: &Prepared<'_>,
+    blocker: &Blocker,
+    issue: Vec<Action>,
+    untold: bool,
+    now: Timestamp,
+) -> Result<Plan, Blocker> {
+    let Prepared { desired, tikv, pd } = prepared;
+    let told = keys::told(observed.agent_config.as_ref());
+    let mut rolling = rollout::roll(observed, told.as_ref(), now);
+    let step = stage::tls_step(observed, desired, pd, rolling.sound());
+    let lacks = !stage::configure(observed, desired, tikv, pd, step == TlsStep::On)?.is_empty();
+    let step = match step {
+        TlsStep::PeerUrls(_) => TlsStep::Wait("the master key".to_owned()),
+        step => step,
+    };
+    let settled = matches!(step, TlsStep::On | TlsStep::Off);
+    let idle = !untold && !lacks && settled && rolling.complete;
+    let mut actions = stop(&mut rolling, observed, now);
+    // What exists is renewed all the same: an outage of the KMS must not become one of TLS.
+    let authority = names::authority_secret(observed.name());
+    if observed.secrets.contains_key(&authority) {
+        actions.extend(issue);
+    }
+    let facts = Facts {
+        observed,
+        desired: Some(desired),
+        told: told.as_ref(),
+        blocker: (!idle).then_some(blocker),
+        tls: &step,
+        rolling: &rolling,
+        configuration: Configuration::of(!lacks && !untold),
+    };
+    let status = conditions::status(&facts, now);
+    Ok(assemble(observed, actions, status, told.as_ref()))
 }
 
 /// Keeps what the rollout remembers and drops what it would do.
@@ -158,26 +194,41 @@ fn blocked(
 ) -> Plan {
     let told = keys::told(observed.agent_config.as_ref());
     let mut rolling = rollout::roll(observed, told.as_ref(), now);
-    hold(&mut rolling);
-    let (put_back, evicting) = rollout::put_back(observed, now);
-    let before = observed.resource.status.as_ref();
-    let before = before
-        .map(|status| status.rollout.clone())
-        .unwrap_or_default();
-    rolling.status.evicting = evicting;
-    rolling.status.pending_before = before.pending_before;
-    rolling.status.restore_max_store_down_time = before.restore_max_store_down_time;
+    let put_back = stop(&mut rolling, observed, now);
     let facts = Facts {
         observed,
         desired,
         told: told.as_ref(),
         blocker: Some(blocker),
-        tls: &TlsStep::Off,
+        tls: if stage::has_begun(observed) {
+            &TlsStep::On
+        } else {
+            &TlsStep::Off
+        },
         rolling: &rolling,
-        configuring: false,
+        configuration: Configuration::Unknown,
     };
     let status = conditions::status(&facts, now);
     assemble(observed, put_back, status, told.as_ref())
+}
+
+/// The rollout does nothing but put back what it borrowed; what it knows to be true stays.
+fn stop(rolling: &mut Rolling, observed: &Observed, now: Timestamp) -> Vec<Action> {
+    let (put_back, evicting) = rollout::put_back(observed, now);
+    if !rolling.actions.is_empty() {
+        rolling.status.waiting_for = Some("what the condition Blocked names".to_owned());
+    }
+    rolling.actions.clear();
+    rolling.events.clear();
+    let before = observed.resource.status.as_ref();
+    let before = before
+        .map(|status| status.rollout.clone())
+        .unwrap_or_default();
+    rolling.complete &= evicting.is_empty();
+    rolling.status.evicting = evicting;
+    rolling.status.pending_before = before.pending_before;
+    rolling.status.restore_max_store_down_time = before.restore_max_store_down_time;
+    put_back
 }
 
 fn assemble(
@@ -187,23 +238,7 @@ fn assemble(
     told: Option<&Told>,
 ) -> Plan {
     let before = observed.resource.status.as_ref();
-    let text = |status: &TikvSecurityStatus| {
-        let found = status
-            .conditions
-            .iter()
-            .find(|one| one.type_ == "Blocked" && one.status == "True");
-        found.map(|one| (one.reason.clone(), one.message.clone()))
-    };
-    let mut events = Vec::new();
-    if let Some((reason, message)) =
-        text(&status).filter(|now| before.and_then(text).as_ref() != Some(now))
-    {
-        events.push(Note {
-            warning: true,
-            reason,
-            message,
-        });
-    }
+    let mut events = conditions::warnings(before, &status);
     let ready =
         |status: &TikvSecurityStatus| status.phase == Some(crate::api::v1alpha1::Phase::Ready);
     if ready(&status) && !before.is_some_and(ready) {

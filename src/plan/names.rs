@@ -43,6 +43,11 @@ pub fn authority_secret(resource: &str) -> String {
     format!("{resource}-ca")
 }
 
+/// As whom PD's maintenance lock is taken. The same after each start, so that a lock that a crash left is known as ours.
+pub fn maintenance(resource: &str, namespace: &str) -> String {
+    format!("{resource}.{namespace}.tikv-security")
+}
+
 /// Name of the agents' ConfigMap.
 pub fn agent_config(resource: &str) -> String {
     format!("{resource}-agent")

@@ -9,6 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api::report::AgentReport;
 use crate::api::v1alpha1::{TikvSecurity, TikvVolume};
+use crate::tikv::pd::Task;
 use crate::tikv::pd::types::{Member, Store};
 use crate::tls::parse::CertificateInfo;
 
@@ -112,6 +113,8 @@ pub struct PdFacts {
     pub pending_peers: u64,
     /// `max-store-down-time` in PD's notation.
     pub max_store_down_time: Option<String>,
+    /// Who holds PD's maintenance lock; `None` also where PD has none.
+    pub maintenance: Option<Task>,
 }
 
 /// What one port served.

@@ -1,16 +1,21 @@
 //! Restarts: who, when and why. Never two stores at once; every position is found again by looking.
 
-use jiff::{SignedDuration, Timestamp};
+mod ailing;
+mod lent;
+mod members;
+
+use jiff::Timestamp;
 
 use super::action::{Action, Note};
+use super::desired::Blocker;
 use super::keys::Told;
 use super::observed::{Observed, PdFacts, PdState};
 use super::pods::{PodView, replicas, update_revision, views};
 use crate::api::v1alpha1::{RolloutPhase, RolloutStatus};
 use crate::tikv::pd::types::StoreState;
-
-/// Longest absence that a re-encryption is given before PD makes replicas elsewhere (facts, TLS §4.5).
-const LONG_ABSENCE: &str = "4h0m0s";
+use ailing::failure;
+pub use ailing::illness;
+pub use lent::release;
 
 /// What the rollout decided.
 #[derive(Clone, Debug, Default)]
@@ -27,6 +32,17 @@ pub struct Rolling {
     pub complete: bool,
     /// An agent that tried and could not.
     pub failed: Option<String>,
+    /// An agent that can not measure or does not answer.
+    pub trouble: Option<String>,
+    /// A running store that must not be restarted.
+    pub damaged: Option<Blocker>,
+}
+
+impl Rolling {
+    /// True when nothing stands against stopping every pod once.
+    pub fn sound(&self) -> bool {
+        self.complete && self.damaged.is_none()
+    }
 }
 
 /// Decides which pod is disturbed now, if any.
@@ -49,7 +65,9 @@ pub fn roll(observed: &Observed, told: Option<&Told>, now: Timestamp) -> Rolling
     roll.out.status.evicting = roll.before.evicting.clone();
     roll.out.status.restore_max_store_down_time = roll.before.restore_max_store_down_time.clone();
     roll.out.status.pending_before = roll.before.pending_before;
+    roll.out.damaged = ailing::damage(&roll.tikv);
     roll.decide();
+    roll.hold_maintenance();
     roll.finish()
 }
 
@@ -73,11 +91,14 @@ pub fn put_back(observed: &Observed, now: Timestamp) -> (Vec<Action>, Vec<u64>) 
             .find(|pod| pod.store.is_some_and(|one| one.id == **store));
         pod.is_some_and(|pod| pod.ailment(now).is_none())
     };
-    let actions = kept
+    let mut actions: Vec<Action> = kept
         .iter()
         .filter(well)
         .map(|store| Action::StopEvicting { store: *store })
         .collect();
+    if kept.is_empty() {
+        actions.extend(release(observed));
+    }
     (actions, kept)
 }
 
@@ -122,7 +143,10 @@ impl<'a> Roll<'a> {
                 .iter()
                 .find(|pod| pod.store.is_some_and(|one| one.id == store));
             let in_work = match pod {
-                Some(pod) => self.reason(pod).is_some() || pod.ailment(self.now).is_some(),
+                Some(pod) => {
+                    let wanted = self.reason(pod).is_some() && self.out.damaged.is_none();
+                    wanted || pod.ailment(self.now).is_some()
+                }
                 // Its pod is away: between its end and its return.
                 None => {
                     facts.stores.iter().any(|one| one.id == store)
@@ -149,6 +173,11 @@ impl<'a> Roll<'a> {
         if !templates || plain.is_empty() {
             return false;
         }
+        let begun = plain.len() < self.pd.len() + self.tikv.len();
+        if let Some(damaged) = self.out.damaged.clone().filter(|_| !begun) {
+            self.wait(RolloutPhase::Held, None, &damaged.message);
+            return true;
+        }
         let mut actions = Vec::new();
         for pod in plain.iter().filter(|pod| !pod.terminating) {
             actions.push(delete(pod, "the cluster switches to TLS"));
@@ -169,75 +198,6 @@ impl<'a> Roll<'a> {
         true
     }
 
-    /// PD: one member at a time, its leader last. True while PD needs something.
-    fn roll_pd(&mut self) -> bool {
-        let missing = replicas(&self.observed.pd).saturating_sub(self.pd.len());
-        if missing > 0
-            || self
-                .pd
-                .iter()
-                .any(|pod| pod.terminating || (!pod.ready && !pod.outdated))
-        {
-            let phase = RolloutPhase::Restarting;
-            self.wait(phase, None, "PD's pods to be ready");
-            return true;
-        }
-        let outdated: Vec<PodView<'a>> =
-            self.pd.iter().filter(|pod| pod.outdated).cloned().collect();
-        if outdated.is_empty() {
-            return false;
-        }
-        let fresh = self
-            .observed
-            .pd_facts()
-            .is_some_and(|facts| !facts.initialized);
-        if let Some(broken) = outdated.iter().find(|pod| !pod.ready) {
-            let action = delete(broken, "it is not ready and runs an old template");
-            return self.restart(broken, action);
-        }
-        if self.paused() {
-            return true;
-        }
-        let Some(facts) = self.observed.pd_facts() else {
-            self.await_pd();
-            return true;
-        };
-        let unwell = facts
-            .members
-            .iter()
-            .find(|member| !facts.healthy.contains(&member.name));
-        if let Some(member) = unwell.filter(|_| !fresh) {
-            let text = format!("PD member {} to be healthy", member.name);
-            self.wait(RolloutPhase::AwaitingHealth, None, &text);
-            return true;
-        }
-        let leads = |pod: &PodView<'_>| {
-            facts
-                .leader
-                .as_deref()
-                .is_some_and(|name| name == pod.name || name.starts_with(&format!("{}.", pod.name)))
-        };
-        if let Some(follower) = outdated.iter().find(|pod| !leads(pod)) {
-            return self.restart(follower, delete(follower, "its pod template changed"));
-        }
-        let leader = &outdated[0];
-        let heir = facts.members.iter().find(|member| {
-            facts.leader.as_ref() != Some(&member.name) && facts.healthy.contains(&member.name)
-        });
-        if let Some(heir) = heir {
-            self.out.actions.push(Action::TransferPdLeader {
-                to: heir.name.clone(),
-            });
-            self.wait(
-                RolloutPhase::AwaitingHealth,
-                Some(leader),
-                "PD's leadership to move",
-            );
-            return true;
-        }
-        self.restart(leader, delete(leader, "its pod template changed"))
-    }
-
     fn roll_tikv(&mut self) {
         let now = self.now;
         let wanting: Vec<PodView<'a>> = self
@@ -255,6 +215,8 @@ impl<'a> Roll<'a> {
             let failed = self.tikv.iter().find(|pod| pod.failed(told))?;
             Some(failure(failed))
         });
+        let trouble = |told| ailing::trouble(self.observed, &self.tikv, told, now);
+        self.out.trouble = self.told.and_then(trouble);
         let fresh = self
             .observed
             .pd_facts()
@@ -290,7 +252,8 @@ impl<'a> Roll<'a> {
             .collect();
         if let Some((pod, ailment)) = unwell.first() {
             let holds = pod.report.is_some_and(|report| !report.gate_open);
-            if unwell.len() == 1 && pod.outdated && !pod.ready && !holds && !self.held() {
+            let sound = self.out.damaged.is_none() && !self.held();
+            if unwell.len() == 1 && pod.outdated && !pod.ready && !holds && sound {
                 self.restart(pod, delete(pod, "it is not ready and runs an old template"));
                 return;
             }
@@ -314,11 +277,10 @@ impl<'a> Roll<'a> {
                 .told
                 .is_some_and(|told| self.tikv.iter().any(|pod| pod.answer(told).is_none()));
             if waiting {
-                return self.wait(
-                    RolloutPhase::Idle,
-                    None,
-                    "the agents to read the desired state and measure",
-                );
+                let trouble = self.out.trouble.clone();
+                let text = trouble
+                    .unwrap_or("the agents to read the desired state and measure".to_owned());
+                return self.wait(RolloutPhase::Idle, None, &text);
             }
             self.out.complete = self.out.status.evicting.is_empty();
             return;
@@ -332,6 +294,9 @@ impl<'a> Roll<'a> {
             pod.store
                 .is_some_and(|store| self.out.status.evicting.contains(&store.id))
         };
+        if let Some(damaged) = self.out.damaged.clone() {
+            return self.wait(RolloutPhase::Held, None, &damaged.message);
+        }
         let in_work = wanting.iter().find(evicted).cloned();
         if in_work.is_none() {
             if let Some(failed) = self.out.failed.clone() {
@@ -458,32 +423,6 @@ impl<'a> Roll<'a> {
         quiet
     }
 
-    /// A store that re-encrypts may be away longer than PD waits by default.
-    fn raise_down_time(&mut self, facts: &PdFacts) {
-        let rewriting = self.told.is_some_and(|told| told.state.reencrypt);
-        let present = facts.max_store_down_time.as_deref();
-        let short = present.is_some_and(|text| shorter(text, SignedDuration::from_hours(4)));
-        if rewriting && short {
-            if self.out.status.restore_max_store_down_time.is_none() {
-                self.out.status.restore_max_store_down_time = present.map(str::to_owned);
-            }
-            self.out
-                .actions
-                .push(Action::SetMaxStoreDownTime(LONG_ABSENCE.to_owned()));
-        }
-    }
-
-    fn restore_down_time(&mut self, facts: &PdFacts) {
-        let Some(old) = self.out.status.restore_max_store_down_time.clone() else {
-            return;
-        };
-        if facts.max_store_down_time.as_deref() == Some(LONG_ABSENCE) {
-            self.out.actions.push(Action::SetMaxStoreDownTime(old));
-        } else {
-            self.out.status.restore_max_store_down_time = None;
-        }
-    }
-
     fn await_pd(&mut self) {
         let text = match &self.observed.pd_state {
             PdState::Unreachable(why) => format!("PD to answer ({why})"),
@@ -537,51 +476,6 @@ fn delete(pod: &PodView<'_>, reason: &str) -> Action {
         uid: pod.uid.to_owned(),
         reason: reason.to_owned(),
     }
-}
-
-fn failure(pod: &PodView<'_>) -> String {
-    let report = pod.report;
-    let finding = report.and_then(|report| report.error.as_ref().or(report.findings.first()));
-    match finding {
-        Some(finding) => format!("{}: {} {}", pod.name, finding.message, finding.remedy),
-        None => format!(
-            "{}: its agent could not make the data as desired. See the TikvVolume of this name.",
-            pod.name
-        ),
-    }
-}
-
-/// Why the cluster can not bear a restart (facts, TLS §4.4). `pending_before` is how many regions lagged before
-/// anything was disturbed: a busy cluster always has some.
-pub fn illness(facts: &PdFacts, pending_before: Option<u64>) -> Option<String> {
-    if facts.down_peers > 0 {
-        return Some(format!(
-            "{} regions to get back a replica that is gone",
-            facts.down_peers
-        ));
-    }
-    if pending_before.is_some_and(|before| facts.pending_peers > before) {
-        return Some(format!("{} regions to catch up", facts.pending_peers));
-    }
-    let bad = facts.stores.iter().find(|store| {
-        matches!(
-            store.state,
-            StoreState::Down | StoreState::Disconnected | StoreState::Unknown
-        )
-    });
-    bad.map(|store| {
-        format!(
-            "store {} at {} to be Up; it is {}",
-            store.id,
-            store.address,
-            store.state.name()
-        )
-    })
-}
-
-fn shorter(text: &str, than: SignedDuration) -> bool {
-    let found = text.parse::<SignedDuration>();
-    found.is_ok_and(|found| found < than)
 }
 
 fn template_has_tls(facts: &super::observed::WorkloadFacts) -> bool {

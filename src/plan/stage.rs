@@ -12,6 +12,7 @@ use super::merge::diff;
 use super::names::{PD_TLS, Part, TIKV_TLS};
 use super::objects::{derived, is_ours};
 use super::observed::{Observed, PdState, WorkloadFacts};
+use super::probes;
 use super::rollout::illness;
 use super::template::{Wanted, as_json, build, has_tls};
 use crate::api::v1alpha1::reason;
@@ -34,17 +35,8 @@ pub enum TlsStep {
 }
 
 /// Decides about TLS. `rolled` is true when everything else is rolled out.
-pub fn tls_step(
-    observed: &Observed,
-    desired: &Desired,
-    tikv: &Layout<'_>,
-    pd: &Layout<'_>,
-    rolled: bool,
-) -> TlsStep {
-    let begun = [tikv, pd]
-        .iter()
-        .any(|layout| has_tls(&as_json(layout.stateful_set)["spec"]["template"]["spec"]));
-    if begun {
+pub fn tls_step(observed: &Observed, desired: &Desired, pd: &Layout<'_>, rolled: bool) -> TlsStep {
+    if has_begun(observed) {
         return TlsStep::On;
     }
     if !desired.tls {
@@ -113,6 +105,14 @@ pub fn tls_step(
     }
 }
 
+/// True when a template mounts TLS.
+pub fn has_begun(observed: &Observed) -> bool {
+    let sets = [&observed.tikv, &observed.pd].map(|facts| facts.stateful_set.as_ref());
+    sets.into_iter()
+        .flatten()
+        .any(|set| has_tls(&as_json(set)["spec"]["template"]["spec"]))
+}
+
 /// ConfigMaps to apply and StatefulSets to patch.
 pub fn configure(
     observed: &Observed,
@@ -131,7 +131,9 @@ pub fn configure(
             *text = text.replace("http://", "https://");
         }
         data.insert(pd.key.clone(), edited);
-        reaches_urls(pd)?;
+        reaches_urls(observed, pd)?;
+        probes::refuse_plain_hooks(Part::Pd, pd)?;
+        probes::refuse_plain_hooks(Part::Tikv, tikv)?;
         workload(
             observed,
             pd,
@@ -285,26 +287,37 @@ fn unreadable(layout: &Layout<'_>, problem: &TomlProblem) -> Blocker {
 }
 
 /// PD listens on what its URLs say: they must be where they can be changed (facts, TLS §1.4).
-fn reaches_urls(pd: &Layout<'_>) -> Result<(), Blocker> {
-    let in_flags = ["--client-urls", "--peer-urls"]
+fn reaches_urls(observed: &Observed, pd: &Layout<'_>) -> Result<(), Blocker> {
+    const FLAGS: [&str; 2] = ["--client-urls", "--peer-urls"];
+    let in_flags = FLAGS
         .iter()
         .all(|flag| super::detect::option(&pd.words, &[flag]).is_some());
     let in_file = pd_toml::sets_urls(pd.toml()).map_err(|problem| unreadable(pd, &problem))?;
-    let scripts = pd
-        .source
-        .data
-        .iter()
-        .flatten()
-        .any(|(_, text)| text.contains("--client-urls"));
-    if in_flags || in_file || scripts {
+    let tells = |map: &&ConfigMap| {
+        let mut texts = map.data.iter().flatten();
+        texts.any(|(_, text)| FLAGS.iter().all(|flag| text.contains(flag)))
+    };
+    if in_flags || in_file || tells(&pd.source) {
         return Ok(());
     }
+    let target = pd.stateful_set.metadata.name.as_deref().unwrap_or_default();
+    let script = observed.pd.config_maps.values().find(tells);
+    let script = script.and_then(|map| map.metadata.name.as_deref());
+    let elsewhere = script.map_or(String::new(), |name| {
+        format!(
+            "; they are in a script of ConfigMap {name}, of which no changed copy can be mounted"
+        )
+    });
     Err(Blocker::new(
         "PdUrlsUnknown",
         format!(
-            "client-urls and peer-urls of StatefulSet {} are neither in its flags nor in its TOML",
-            pd.stateful_set.metadata.name.as_deref().unwrap_or_default()
+            "client-urls and peer-urls of StatefulSet {target} are neither in its flags nor in ConfigMap {}{elsewhere}",
+            pd.source_name()
         ),
-        "Write them there, so that they can become https.",
+        format!(
+            "Write client-urls, advertise-client-urls, peer-urls and advertise-peer-urls into {} of ConfigMap {} and take them out of the script, or put that script into the same ConfigMap, so that they can become https.",
+            pd.key,
+            pd.source_name()
+        ),
     ))
 }

@@ -12,6 +12,7 @@ use super::names::{
     TIKV_TLS, VOLUME_AGENT_CONFIG, VOLUME_AGENT_TLS, VOLUME_MASTER_KEY, VOLUME_RUN, VOLUME_TLS,
     agent_config,
 };
+use super::probes;
 use crate::api::{AGENT_PORT, AWS_KEYS};
 
 /// Time that TiKV gets to move its leaders and stop (facts, TLS §4.6).
@@ -64,10 +65,8 @@ fn mount_config(pod: &mut Value, layout: &Layout<'_>, config_map: &str) {
 }
 
 fn add_tls(pod: &mut Value, container: usize, wanted: &Wanted<'_>) {
-    let (directory, port) = match wanted.part {
-        Part::Pd => (PD_TLS, 2379),
-        _ => (TIKV_TLS, 20160),
-    };
+    let directory = tls_directory(wanted.part);
+    let port = if wanted.part == Part::Pd { 2379 } else { 20160 };
     put(
         &mut pod["volumes"],
         "name",
@@ -80,7 +79,7 @@ fn add_tls(pod: &mut Value, container: usize, wanted: &Wanted<'_>) {
         mount(VOLUME_TLS, directory),
     );
     for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
-        adapt_probe(&mut container[probe], port);
+        probes::adapt(&mut container[probe], port);
     }
     if wanted.part == Part::Pd {
         for field in ["command", "args"] {
@@ -92,17 +91,6 @@ fn add_tls(pod: &mut Value, container: usize, wanted: &Wanted<'_>) {
         }
     }
     prune_nulls(container);
-}
-
-/// The kubelet has no client certificate (facts, TLS §3.1), and an idle connection to the status port would block it
-/// (facts, TLS §2.2): only that the main port is open can be asked.
-fn adapt_probe(probe: &mut Value, port: u16) {
-    let Some(fields) = probe.as_object_mut() else {
-        return;
-    };
-    if fields.remove("httpGet").is_some() || fields.remove("grpc").is_some() {
-        fields.insert("tcpSocket".into(), json!({"port": port}));
-    }
 }
 
 /// Asking JSON for a field makes it; the patch must not carry what is not there.
@@ -232,6 +220,14 @@ fn security_context(pod: &Value, tikv: &Value) -> Value {
         context["runAsGroup"] = group;
     }
     context
+}
+
+/// Where the leaf of a part is mounted.
+pub const fn tls_directory(part: Part) -> &'static str {
+    match part {
+        Part::Pd => PD_TLS,
+        _ => TIKV_TLS,
+    }
 }
 
 fn secret_volume(name: &str, secret: &str) -> Value {

@@ -50,6 +50,16 @@ pub fn issue(
         }
         None => None,
     };
+    if let Some(ended) = ca.filter(|ca| now >= ca.not_after) {
+        return Err(Blocker::new(
+            "CaExpired",
+            format!(
+                "the CA in Secret {authority} ended on {}, and every certificate with it",
+                ended.not_after
+            ),
+            anew(name),
+        ));
+    }
     let mut actions = Vec::new();
     if ca.is_none() {
         actions.push(Action::IssueCa {
@@ -78,6 +88,55 @@ pub fn issue(
         }
     }
     Ok(actions)
+}
+
+/// The CA's end, when it is near.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorityEnd {
+    /// True when leaves can not be renewed in time any more.
+    pub pressing: bool,
+    /// When, what follows, what to do.
+    pub text: String,
+}
+
+/// Whether the CA ends within the life of the next leaf. Leaves end with their CA, never after it.
+pub fn authority_end(
+    observed: &Observed,
+    desired: Option<&Desired>,
+    now: Timestamp,
+) -> Option<AuthorityEnd> {
+    let authority = authority_secret(observed.name());
+    let Some(SecretContent::Authority(ca)) = content(observed, &authority) else {
+        return None;
+    };
+    let desired = desired?;
+    let left = ca.not_after.duration_since(now);
+    let near = desired.leaf_duration.saturating_add(desired.renew_before);
+    let pressing = left <= desired.renew_before;
+    let follows = if pressing {
+        "no certificate can be renewed beyond that, and all connections end then"
+    } else {
+        "certificates end with it, the next ones earlier than asked for"
+    };
+    (left <= near).then(|| AuthorityEnd {
+        pressing,
+        text: format!(
+            "The CA in Secret {authority} ends on {}: {follows}. {}",
+            ca.not_after,
+            anew(observed.name())
+        ),
+    })
+}
+
+/// How to come to a new CA.
+fn anew(name: &str) -> String {
+    let leaves: Vec<String> = Part::ALL.iter().map(|part| part.secret(name)).collect();
+    format!(
+        "In a maintenance window (no service for some minutes) delete the Secrets {} and {}; when they are back, delete all pods of PD and TiKV, and give clients the new Secret {}.",
+        authority_secret(name),
+        leaves.join(", "),
+        Part::Client.secret(name)
+    )
 }
 
 /// What the leaf of a part must say (facts, TLS §3.3–3.5).

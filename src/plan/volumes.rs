@@ -111,10 +111,22 @@ fn stand(told: &Told, pod: &PodView<'_>, unreachable: Option<&str>) -> (VolumePh
             agent_text(report),
         );
     }
-    if pod.failed(told) {
+    let answers = report.desired_generation == told.state.generation;
+    if pod.failed(told) || (!answers && report.error.is_some()) {
         return (VolumePhase::Failed, problem(report));
     }
-    if report.satisfied && report.desired_generation == told.state.generation {
+    if let Some(error) = report
+        .error
+        .as_ref()
+        .filter(|_| report.satisfied && answers)
+    {
+        let text = format!(
+            "As desired when last measured; now: {} {}",
+            error.message, error.remedy
+        );
+        return (VolumePhase::AsDesired, text);
+    }
+    if report.satisfied && answers {
         return (
             VolumePhase::AsDesired,
             format!("Every file is {}", told.state.method),

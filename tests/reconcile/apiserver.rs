@@ -15,6 +15,10 @@ use tikv_security::tls::authority::Authority;
 use tikv_security::tls::leaf::LeafSpec;
 
 const TOKEN: &str = "test-only-token";
+const OPERATOR_TOKEN: &str = "test-only-operator";
+
+/// The user of `operator_config`, who may nothing but what a test gives it. Its calls are audited.
+pub const OPERATOR: &str = "operator";
 
 /// The two servers.
 pub struct ApiServer {
@@ -33,6 +37,20 @@ impl ApiServer {
 
     /// How to reach the API server as an administrator.
     pub fn config(&self) -> Config {
+        self.config_of(TOKEN)
+    }
+
+    /// How to reach it as the operator.
+    pub fn operator_config(&self) -> Config {
+        self.config_of(OPERATOR_TOKEN)
+    }
+
+    /// The API server's own record of the operator's calls, one JSON object a line.
+    pub fn audit(&self) -> String {
+        fs::read_to_string(self.dir.path().join("audit.log")).unwrap()
+    }
+
+    fn config_of(&self, token: &str) -> Config {
         let url = format!("https://127.0.0.1:{}", self.port);
         let mut config = Config::new(url.parse().unwrap());
         config.root_cert = Some(vec![
@@ -42,7 +60,7 @@ impl ApiServer {
                 .unwrap(),
         ]);
         config.auth_info = AuthInfo {
-            token: Some(TOKEN.to_owned().into()),
+            token: Some(token.to_owned().into()),
             ..AuthInfo::default()
         };
         config
@@ -55,9 +73,14 @@ impl ApiServer {
         let root = write_keys(dir.path());
         fs::write(
             at("tokens"),
-            format!("{TOKEN},admin,admin,system:masters\n"),
+            format!("{TOKEN},admin,admin,system:masters\n{OPERATOR_TOKEN},{OPERATOR},{OPERATOR}\n"),
         )
         .unwrap();
+        let audited = serde_json::json!({
+            "apiVersion": "audit.k8s.io/v1", "kind": "Policy", "omitStages": ["RequestReceived"],
+            "rules": [{"level": "Metadata", "users": [OPERATOR]}, {"level": "None"}],
+        });
+        fs::write(at("audit.yaml"), audited.to_string()).unwrap();
 
         let etcd = spawn(
             dir.path(),
@@ -86,6 +109,10 @@ impl ApiServer {
                 "--service-account-issuer=https://test".to_owned(),
                 format!("--service-account-key-file={}", at("serving.pub")),
                 format!("--service-account-signing-key-file={}", at("serving.key")),
+                format!("--audit-policy-file={}", at("audit.yaml")),
+                format!("--audit-log-path={}", at("audit.log")),
+                // As on clusters that check who may block the deletion of an owner.
+                "--enable-admission-plugins=OwnerReferencesPermissionEnforcement".to_owned(),
                 // Nobody makes service accounts here.
                 "--disable-admission-plugins=ServiceAccount".to_owned(),
             ],

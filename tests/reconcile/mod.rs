@@ -3,6 +3,7 @@
 
 pub mod apiserver;
 pub mod calls;
+pub mod kms;
 pub mod node;
 pub mod pd;
 pub mod server;

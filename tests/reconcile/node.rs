@@ -25,12 +25,18 @@ pub struct Node {
     client: Client,
     namespace: String,
     pd: Arc<Mutex<Pd>>,
+    agents: Agents,
     pods: BTreeMap<String, Running>,
 }
+
+/// What agents say, by pod, on top of what an agent says that has done what was desired.
+pub type Agents = Arc<Mutex<BTreeMap<String, Value>>>;
 
 struct Running {
     name: String,
     identities: Vec<(String, String, Identity)>,
+    /// The agents' ConfigMap, and what this pod's agent read there last.
+    desired: Option<(String, Arc<Mutex<String>>)>,
     servers: Vec<JoinHandle<()>>,
 }
 
@@ -42,11 +48,17 @@ impl Drop for Running {
 
 impl Node {
     /// Runs until the handle is aborted.
-    pub fn start(client: Client, namespace: &str, pd: Arc<Mutex<Pd>>) -> JoinHandle<()> {
+    pub fn start(
+        client: Client,
+        namespace: &str,
+        pd: Arc<Mutex<Pd>>,
+        agents: Agents,
+    ) -> JoinHandle<()> {
         let mut node = Self {
             client,
             namespace: namespace.to_owned(),
             pd,
+            agents,
             pods: BTreeMap::new(),
         };
         tokio::spawn(async move {
@@ -161,17 +173,17 @@ impl Node {
         let mut running = Running {
             name: name.clone(),
             identities: Vec::new(),
+            desired: None,
             servers: Vec::new(),
         };
         let pd = self.pd.clone();
+        let (mut identities, mut servers) = (Vec::new(), Vec::new());
         let mut listen = |port: u16, suffix: &str, handler: Handler| {
             let identity = Identity::default();
             if let Some(secret) = secret_with(spec, suffix) {
-                let seen = String::new();
-                running.identities.push((secret, seen, identity.clone()));
+                identities.push((secret, String::new(), identity.clone()));
             }
-            let server = serve(SocketAddr::new(address, port), identity, handler);
-            running.servers.push(server);
+            servers.push(serve(SocketAddr::new(address, port), identity, handler));
         };
         if is_pd(&name) {
             let answers = pd.clone();
@@ -195,16 +207,29 @@ impl Node {
                 let maps = Api::<ConfigMap>::namespaced(self.client.clone(), &self.namespace);
                 let desired = maps.get(&config).await?.data.unwrap_or_default();
                 let desired = desired["desired.json"].clone();
+                // An agent reads what is desired again and again, but works only when its pod starts.
+                let latest = Arc::new(Mutex::new(desired.clone()));
+                running.desired = Some((config, latest.clone()));
+                let (said, me) = (self.agents.clone(), name.clone());
                 listen(
                     20190,
                     "-agent-tls",
                     Arc::new(move |call, _| match call {
-                        "GET /v1/status" => (200, report(&desired).to_string()),
+                        "GET /v1/status" => {
+                            let mut report = report(&desired, &latest.lock().unwrap());
+                            if let Some(Value::Object(said)) = said.lock().unwrap().get(&me) {
+                                for (key, value) in said {
+                                    report[key] = value.clone();
+                                }
+                            }
+                            (200, report.to_string())
+                        }
                         _ => (404, String::new()),
                     }),
                 );
             }
         }
+        (running.identities, running.servers) = (identities, servers);
         let now = Timestamp::now().to_string();
         let status = json!({"status": {
             "phase": "Running", "podIP": address, "podIPs": [{"ip": address}], "startTime": now,
@@ -223,7 +248,16 @@ impl Node {
     /// As kubelet and the reload rules: what is in the Secret is what is served.
     async fn publish(&mut self) -> Result<(), kube::Error> {
         let secrets = Api::<Secret>::namespaced(self.client.clone(), &self.namespace);
+        let maps = Api::<ConfigMap>::namespaced(self.client.clone(), &self.namespace);
         for running in self.pods.values_mut() {
+            if let Some((name, latest)) = &running.desired
+                && let Some(map) = maps.get_opt(name).await?
+            {
+                latest
+                    .lock()
+                    .unwrap()
+                    .clone_from(&map.data.unwrap_or_default()["desired.json"]);
+            }
             for (name, seen, identity) in &mut running.identities {
                 let Some(secret) = secrets.get_opt(name).await? else {
                     continue;
@@ -291,14 +325,16 @@ fn desired_config(spec: &PodSpec) -> Option<String> {
     })
 }
 
-/// What an agent says that has done what was desired when its pod started.
-fn report(desired: &str) -> Value {
-    let desired: Value = serde_json::from_str(desired).unwrap();
-    let encrypts = desired["method"] != "plaintext";
+/// What an agent says that has done what was desired when its pod started, and is asked for `latest` now.
+fn report(done: &str, latest: &str) -> Value {
+    let [done, latest]: [Value; 2] = [done, latest].map(|text| serde_json::from_str(text).unwrap());
+    let encrypts = done["method"] != "plaintext";
     let bytes = |wanted: bool| if wanted { 4096 } else { 0 };
+    let same = |key: &str| done[key] == latest[key];
     json!({
-        "version": "0.1.0", "dataDir": "/var/lib/tikv", "desiredGeneration": desired["generation"],
-        "phase": "Watching", "gateOpen": true, "journalOpen": false, "satisfied": true,
+        "version": "0.1.0", "dataDir": "/var/lib/tikv", "desiredGeneration": latest["generation"],
+        "phase": "Watching", "gateOpen": true, "journalOpen": false,
+        "satisfied": same("method") && same("dataKeyNotBefore"),
         "coverage": {
             "files": 3, "bytes": 4096, "encryptedBytes": bytes(encrypts),
             "plaintextBytes": bytes(!encrypts), "byKey": [],
@@ -308,7 +344,7 @@ fn report(desired: &str) -> Value {
 }
 
 /// An address of 127.0.0.0/8 that no other pod of this process or a neighbouring one has.
-fn fresh_address() -> IpAddr {
+pub fn fresh_address() -> IpAddr {
     static NEXT: AtomicU16 = AtomicU16::new(1);
     let [high, low] = NEXT.fetch_add(1, Ordering::Relaxed).to_be_bytes();
     let block = 16 + u8::try_from(std::process::id() % 200).unwrap();

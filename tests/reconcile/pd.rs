@@ -25,6 +25,10 @@ pub struct Pd {
     pub initialized: bool,
     /// Stores that PD calls Down whatever happens.
     pub broken: BTreeSet<u64>,
+    /// Stores that are TiFlash.
+    pub tiflash: BTreeSet<u64>,
+    /// Who holds the maintenance lock.
+    pub maintenance: Option<String>,
 }
 
 /// Number of the store of a pod: its ordinal and one.
@@ -74,6 +78,24 @@ impl Pd {
                 let ids = pd.evicting.iter().map(|id| (id.to_string(), json!([])));
                 json!({"store-id-ranges": ids.collect::<BTreeMap<_, _>>()})
             }
+            "GET /pd/api/v2/maintenance" => match &pd.maintenance {
+                Some(id) => json!([{"type": "tikv", "id": id, "description": "test"}]),
+                None => return (404, String::new()),
+            },
+            _ if call.contains(" /pd/api/v2/maintenance/tikv/") => {
+                let id = call.rsplit('/').next().unwrap().to_owned();
+                let (free, ours) = (
+                    pd.maintenance.is_none(),
+                    pd.maintenance.as_ref() == Some(&id),
+                );
+                match call.split(' ').next() {
+                    Some("PUT") if free => pd.maintenance = Some(id),
+                    Some("DELETE") if ours => pd.maintenance = None,
+                    Some("DELETE") if free => return (404, String::new()),
+                    _ => return (409, String::new()),
+                }
+                json!("")
+            }
             "POST /v3/cluster/member/list" => json!({}),
             "POST /v3/cluster/member/update" => {
                 let id = body["ID"].as_str().unwrap().to_owned();
@@ -108,8 +130,11 @@ impl Pd {
         let stores = self.stores.iter().map(|(pod, (address, started))| {
             let id = store_id(pod);
             let state = if self.broken.contains(&id) { "Down" } else { "Up" };
+            let flash = json!([{"key": "engine", "value": "tiflash"}]);
+            let flash = self.tiflash.contains(&id).then_some(flash);
             json!({
                 "store": {
+                    "labels": flash.unwrap_or(json!([])),
                     "id": id, "address": address, "version": "8.5.7", "state_name": state,
                     "status_address": address.replace("20160", "20180"),
                     "start_timestamp": started.as_second(),

@@ -9,7 +9,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::{await_condition, conditions};
-use kube::{Client, CustomResourceExt as _, ResourceExt as _};
+use kube::{Client, Config, CustomResourceExt as _, ResourceExt as _};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 use tikv_security::api::v1alpha1::{TikvSecurity, TikvVolume};
@@ -20,7 +20,7 @@ use tokio::task::JoinHandle;
 use super::apiserver::ApiServer;
 use super::calls::{Calls, counted};
 use super::namespace;
-use super::node::Node;
+use super::node::{Agents, Node};
 use super::pd::Pd;
 
 /// A namespace with PD and TiKV, and everything that plays them.
@@ -31,6 +31,8 @@ pub struct World {
     pub namespace: String,
     /// What PD knows.
     pub pd: Arc<Mutex<Pd>>,
+    /// What agents say, by pod, on top of what they say when all is well.
+    pub agents: Agents,
     /// Calls of the operator.
     pub calls: Arc<Calls>,
     node: JoinHandle<()>,
@@ -63,11 +65,13 @@ impl World {
             down_time: "30m0s".to_owned(),
             ..Pd::default()
         }));
-        let node = Node::start(client.clone(), &namespace, pd.clone());
+        let agents = Agents::default();
+        let node = Node::start(client.clone(), &namespace, pd.clone(), agents.clone());
         let world = Self {
             client,
             namespace,
             pd,
+            agents,
             calls: Arc::default(),
             node,
         };
@@ -100,7 +104,6 @@ impl World {
 
     /// Starts an operator for this namespace; its mutating calls are counted, and may be cut.
     pub fn operator(&self) -> Operator {
-        let client = counted(ApiServer::shared().config(), self.calls.clone());
         let options = Options {
             namespaces: vec![self.namespace.clone()],
             agent_image: "registry.test/tikv-security:test".to_owned(),
@@ -108,6 +111,12 @@ impl World {
             concurrency: 2,
             lease: None,
         };
+        self.operator_as(ApiServer::shared().config(), options)
+    }
+
+    /// As `operator`, as whom and how the caller wants.
+    pub fn operator_as(&self, config: Config, options: Options) -> Operator {
+        let client = counted(config, self.calls.clone());
         Operator(tokio::spawn(async move {
             let never = std::future::pending();
             run_until(client, options, never).await.unwrap();
@@ -116,10 +125,13 @@ impl World {
 
     /// Makes the `TikvSecurity` called `demo`.
     pub async fn secure(&self, mut spec: Value) -> TikvSecurity {
-        spec["cluster"] = json!({
+        let cluster = json!({
             "tikv": {"statefulSet": {"name": "demo-tikv"}},
             "pd": {"statefulSet": {"name": "demo-pd"}},
         });
+        if spec["cluster"].is_null() {
+            spec["cluster"] = cluster;
+        }
         let object = json!({
             "apiVersion": "security.tikv.org/v1alpha1", "kind": "TikvSecurity",
             "metadata": {"name": "demo"}, "spec": spec,
@@ -144,6 +156,24 @@ impl World {
             .into_iter()
             .find(|one| one.type_ == kind)?;
         Some((found.status, found.reason))
+    }
+
+    /// The message of a condition.
+    pub async fn message(&self, kind: &str) -> String {
+        let status = self.resource().await.status.unwrap_or_default();
+        let found = status.conditions.into_iter().find(|one| one.type_ == kind);
+        found.map(|one| one.message).unwrap_or_default()
+    }
+
+    /// Waits until a condition has this reason; its message.
+    pub async fn until_reason(&self, kind: &str, reason: &str) -> String {
+        self.until(&format!("{kind} has the reason {reason}"), async || {
+            self.condition(kind)
+                .await
+                .is_some_and(|(_, found)| found == reason)
+        })
+        .await;
+        self.message(kind).await
     }
 
     /// Waits until a condition has this status.

@@ -156,6 +156,9 @@ impl<S: Store> Lifecycle<S> {
 
     fn watch(&mut self) {
         self.board.phase(AgentPhase::Watching);
+        // What the attempt failed at stays said until the store is as desired; what a measurement failed at only until
+        // the next that succeeds.
+        let attempt = self.board.report().error;
         let mut measured_for = None;
         let mut last = Instant::now();
         loop {
@@ -167,8 +170,11 @@ impl<S: Store> Lifecycle<S> {
                         if let Some(desired) = &wanted {
                             self.board.generation(desired.generation);
                         }
-                        if measurement.satisfied {
-                            self.board.no_error();
+                        match &attempt {
+                            Some(attempt) if !measurement.satisfied => {
+                                self.board.error(Box::new(attempt.clone()));
+                            }
+                            _ => self.board.no_error(),
                         }
                         self.board.measured(measurement, Timestamp::now());
                     }

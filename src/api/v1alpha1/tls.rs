@@ -8,6 +8,7 @@ use super::duration::GoDuration;
 /// Mutual TLS between all parts of the cluster and its clients. ECDSA P-256 keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("!has(self.issuer.selfSigned) || duration(self.issuer.selfSigned.caDuration) >= duration(self.duration) + duration(self.renewBefore)").message("caDuration must be at least duration and renewBefore together, otherwise certificates would end with their CA; with duration 720h write caDuration 87600h"))]
 #[x_kube(validation = Rule::new("duration(self.renewBefore) < duration(self.duration)").message("renewBefore must be shorter than duration, otherwise each certificate would be renewed at once; with duration 720h write renewBefore 240h"))]
 pub struct Tls {
     /// Who signs. Exactly one.

@@ -55,6 +55,7 @@ async fn ask(client: &PdClient) -> Result<PdFacts, PdError> {
         facts.down_peers = client.regions(RegionCheck::DownPeer).await?;
         facts.pending_peers = client.regions(RegionCheck::PendingPeer).await?;
         facts.max_store_down_time = client.max_store_down_time().await?;
+        facts.maintenance = client.maintenance().await?;
     }
     Ok(facts)
 }

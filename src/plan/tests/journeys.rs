@@ -38,6 +38,7 @@ fn a_live_plaintext_cluster_gets_both() {
     assert_eq!(order.len(), 9, "then all six at once: {order:?}");
     assert_eq!(world.most_away, 1);
     assert!(world.pd().evicting.is_empty());
+    assert_eq!(world.pd().maintenance, None);
     assert_eq!(world.pd().max_store_down_time.as_deref(), Some("30m0s"));
 }
 
@@ -85,6 +86,7 @@ fn cut_before_any_action_it_ends_the_same() {
             world.settle();
             assert!(world.most_away <= 1, "cut {cut} at {at}: {:?}", world.log);
             assert!(world.pd().evicting.is_empty(), "cut {cut} at {at}");
+            assert_eq!(world.pd().maintenance, None, "cut {cut} at {at}");
             assert_eq!(
                 world.seen.tikv.stateful_set.as_ref().unwrap().spec,
                 plain.seen.tikv.stateful_set.as_ref().unwrap().spec
@@ -170,6 +172,7 @@ fn deletion_puts_back_and_keeps_what_pods_mount() {
     );
     world.reconcile(None);
     assert!(world.pd().evicting.is_empty());
+    assert_eq!(world.pd().maintenance, None);
     assert_eq!(world.pd().max_store_down_time.as_deref(), Some("30m0s"));
     assert!(world.seen.resource.metadata.finalizers.is_none());
     assert!(

@@ -14,6 +14,7 @@ use crate::plan::action::{Action, Plan};
 use crate::plan::names::{Part, VOLUME_TLS};
 use crate::plan::observed::*;
 use crate::plan::{keys, merge, plan};
+use crate::tikv::pd::Task;
 use crate::tikv::pd::types::{Member, Store, StoreState};
 use crate::tls::parse::CertificateInfo;
 
@@ -289,6 +290,18 @@ impl World {
                     .unwrap();
                 member.peer_urls.clone_from(urls);
             }
+            Action::TakeMaintenance { id, description } => {
+                assert!(self.pd().maintenance.is_none(), "taken twice");
+                self.pd().maintenance = Some(Task {
+                    kind: "tikv".into(),
+                    id: id.clone(),
+                    description: description.clone(),
+                });
+            }
+            Action::ReleaseMaintenance { .. } => {
+                assert!(self.pd().evicting.is_empty(), "given back too early");
+                self.pd().maintenance = None;
+            }
             Action::TransferPdLeader { to } => self.pd().leader = Some(to.clone()),
             Action::SetMaxStoreDownTime(text) => self.pd().max_store_down_time = Some(text.clone()),
             Action::EvictLeaders { store } => {
@@ -305,6 +318,7 @@ impl World {
                     known,
                     "store {store} is evicted and the status does not know"
                 );
+                self.holds_lock();
                 self.pd().evicting.insert(*store);
                 for one in self.pd().stores.iter_mut().filter(|one| one.id == *store) {
                     one.leaders = 0;
@@ -312,6 +326,9 @@ impl World {
             }
             Action::StopEvicting { store } => drop(self.pd().evicting.remove(store)),
             Action::DeletePod { name, uid, .. } => {
+                if name.starts_with("tikv") {
+                    self.holds_lock();
+                }
                 let gone = |pod: &Pod| {
                     pod.metadata.name.as_ref() != Some(name)
                         || pod.metadata.uid.as_ref() != Some(uid)
@@ -334,6 +351,15 @@ impl World {
             }
             Action::ReleaseOwnership { .. } => {}
         }
+    }
+
+    fn holds_lock(&mut self) {
+        let task = self.pd().maintenance.as_ref();
+        assert_eq!(
+            task.map(|task| task.id.as_str()),
+            Some("db.prod.tikv-security"),
+            "a store is disturbed without PD's lock"
+        );
     }
 
     fn certificate(&mut self, common_name: &str, duration: SignedDuration) -> CertificateInfo {

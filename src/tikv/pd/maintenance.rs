@@ -1,9 +1,11 @@
 //! PD's mutex for maintenance of TiKV, where PD has one (facts, TLS §4.5, §9.7).
 
+use std::fmt;
+
 use hyper::{Method, StatusCode};
 use serde::Deserialize;
 
-use super::client::{PdClient, PdError, parse, succeed};
+use super::client::{PdClient, PdError, succeed};
 
 const KIND: &str = "tikv";
 
@@ -18,14 +20,26 @@ pub enum Maintenance {
     Unsupported,
 }
 
-#[derive(Default, Deserialize)]
+/// A maintenance task that holds the lock.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]
-struct Task {
-    id: String,
-    description: String,
+pub struct Task {
+    /// What is maintained; `tikv` here.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Who holds it.
+    pub id: String,
+    /// What they say about themselves.
+    pub description: String,
 }
 
 impl PdClient {
+    /// The task that holds the lock; `None` also where PD has no such lock.
+    pub async fn maintenance(&self) -> Result<Option<Task>, PdError> {
+        let tasks: Option<Vec<Task>> = self.find("/pd/api/v2/maintenance").await?;
+        Ok(tasks.unwrap_or_default().into_iter().next())
+    }
+
     /// Takes the lock as `id`. A second PUT of the same id is refused as well, so after a restart the holder
     /// is compared with `id`.
     pub async fn take_maintenance(
@@ -55,19 +69,23 @@ impl PdClient {
     }
 
     async fn maintenance_holder(&self, id: &str) -> Result<Maintenance, PdError> {
-        let path = format!("/pd/api/v2/maintenance/{KIND}");
-        let answer = self.ask(Method::GET, &path, None).await?;
-        if answer.status == StatusCode::NOT_FOUND {
-            return Ok(Maintenance::Busy("another kind of maintenance".to_owned()));
-        }
-        succeed(&Method::GET, &path, &answer)?;
-        let task: Task = parse(&path, &answer)?;
-        if task.id == id {
-            return Ok(Maintenance::Held);
-        }
-        Ok(Maintenance::Busy(format!(
-            "{} ({})",
-            task.id, task.description
-        )))
+        Ok(match self.maintenance().await? {
+            Some(task) if task.is(id) => Maintenance::Held,
+            Some(task) => Maintenance::Busy(task.to_string()),
+            None => Maintenance::Busy("somebody who has ended just now".to_owned()),
+        })
+    }
+}
+
+impl Task {
+    /// True when it is the maintenance of TiKV that took the lock as `id`.
+    pub fn is(&self, id: &str) -> bool {
+        self.kind == KIND && self.id == id
+    }
+}
+
+impl fmt::Display for Task {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{} ({})", self.kind, self.id, self.description)
     }
 }

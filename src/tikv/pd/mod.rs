@@ -10,4 +10,4 @@ pub mod types;
 mod tests;
 
 pub use client::{PdClient, PdError};
-pub use maintenance::Maintenance;
+pub use maintenance::{Maintenance, Task};

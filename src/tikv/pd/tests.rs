@@ -169,12 +169,12 @@ async fn down_time_is_read_and_set() {
 #[tokio::test]
 async fn maintenance_lock_is_ours_foreign_or_absent() {
     const LIST: &str =
-        r#"{"type":"tikv","id":"ours","start_timestamp":1,"description":"roll of ns/demo"}"#;
+        r#"[{"type":"tikv","id":"ours","start_timestamp":1,"description":"roll of ns/demo"}]"#;
     let (free, _) = pd(&[("PUT /pd/api/v2/maintenance/tikv/ours", 200, "")]).await;
     let (taken, _) = pd(&[
         ("PUT /pd/api/v2/maintenance/tikv/ours", 409, ""),
         ("PUT /pd/api/v2/maintenance/tikv/mine", 409, ""),
-        ("GET /pd/api/v2/maintenance/tikv", 200, LIST),
+        ("GET /pd/api/v2/maintenance", 200, LIST),
         ("DELETE /pd/api/v2/maintenance/tikv/mine", 409, ""),
     ])
     .await;

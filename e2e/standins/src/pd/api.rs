@@ -98,6 +98,9 @@ async fn lead(node: &MemberNode, call: &Call) -> Reply {
         }
         ("POST", "/v3/cluster/member/list") => etcd_members(&state),
         ("POST", "/v3/cluster/member/update") => update_member(node, &state, &body).await,
+        ("GET", "/pd/api/v2/maintenance") => {
+            state.maintenance.as_ref().map_or_else(|| (404, Vec::new()), |task| ok(&json!([task])))
+        }
         (_, path) if path.starts_with("/pd/api/v2/maintenance/") => maintenance(node, &state, call).await,
         _ => (404, b"404 page not found\n".to_vec()),
     }

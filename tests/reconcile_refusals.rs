@@ -1,0 +1,370 @@
+//! Bad input on a real API server: refused before anything changes, with object, cause and next step.
+
+mod reconcile;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::ByteString;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use kube::ResourceExt as _;
+use kube::api::{
+    Api, ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams,
+    PostParams,
+};
+use kube::core::params::ValidationDirective;
+use reconcile::kms::Kms;
+use reconcile::node::fresh_address;
+use reconcile::world::World;
+use serde_json::{Value, json};
+use tikv_security::api::v1alpha1::TikvSecurity;
+
+fn tls() -> Value {
+    json!({
+        "environment": "development",
+        "tls": {"issuer": {"selfSigned": {}}},
+        "rollout": {"allowDowntime": true, "settle": "0s"},
+    })
+}
+
+fn kms(endpoint: &str) -> Value {
+    json!({
+        "environment": "production",
+        "encryption": {"method": "aes256-ctr", "masterKey": {"awsKms": {
+            "keyId": "alias/demo", "region": "eu-central-1", "endpoint": endpoint,
+            "credentialsSecret": {"name": "kms-credentials"},
+        }}},
+        "rollout": {"settle": "0s"},
+    })
+}
+
+/// Everything that must not change: pods, workloads, and which Secrets and ConfigMaps there are, with their versions.
+async fn picture(world: &World) -> Vec<String> {
+    let all = ListParams::default();
+    let mut seen: Vec<String> = world
+        .pod_uids()
+        .await
+        .into_iter()
+        .map(|(name, uid)| format!("pod {name} {uid}"))
+        .collect();
+    for set in world.api::<StatefulSet>().list(&all).await.unwrap() {
+        seen.push(format!(
+            "set {} {:?}",
+            set.name_any(),
+            set.metadata.generation
+        ));
+    }
+    for map in world.api::<ConfigMap>().list(&all).await.unwrap() {
+        seen.push(format!(
+            "map {} {:?}",
+            map.name_any(),
+            map.resource_version()
+        ));
+    }
+    for secret in world.api::<Secret>().list(&all).await.unwrap() {
+        seen.push(format!(
+            "secret {} {:?}",
+            secret.name_any(),
+            secret.resource_version()
+        ));
+    }
+    seen
+}
+
+/// Asks for `spec`, expects the refusal, and takes the resource away again.
+async fn refused(world: &World, spec: Value, reason: &str, words: &[&str]) {
+    let before = picture(world).await;
+    world.secure(spec).await;
+    let message = world.until_reason("Blocked", reason).await;
+    for word in words {
+        assert!(
+            message.contains(word),
+            "{reason}: {word:?} is not in {message:?}"
+        );
+    }
+    let (ready, why) = world.condition("Ready").await.unwrap();
+    assert_eq!(
+        (ready.as_str(), why.as_str()),
+        ("False", "Blocked"),
+        "{reason}"
+    );
+    assert_eq!(
+        picture(world).await,
+        before,
+        "{reason}: something was changed"
+    );
+    for call in world.calls.histogram().keys() {
+        assert!(call.ends_with("/status"), "{reason}: {call}");
+    }
+    let resources = world.api::<TikvSecurity>();
+    resources
+        .delete("demo", &DeleteParams::default())
+        .await
+        .unwrap();
+    world
+        .until("the resource is gone", async || {
+            resources.get_opt("demo").await.unwrap().is_none()
+        })
+        .await;
+}
+
+async fn set(world: &World, name: &str, data: Value) {
+    let maps = world.api::<ConfigMap>();
+    let mut map = maps.get(name).await.unwrap();
+    map.data = serde_json::from_value(data).unwrap();
+    maps.replace(name, &PostParams::default(), &map)
+        .await
+        .unwrap();
+}
+
+fn secret(name: &str, data: &[(&str, &str)]) -> Secret {
+    let data = data
+        .iter()
+        .map(|(key, text)| ((*key).to_owned(), ByteString(text.as_bytes().to_vec())));
+    Secret {
+        metadata: ObjectMeta {
+            name: Some(name.to_owned()),
+            ..ObjectMeta::default()
+        },
+        data: Some(data.collect::<BTreeMap<_, _>>()),
+        ..Secret::default()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_admission_refuses_says_what_to_write() {
+    let world = World::new(0).await;
+    let resource = ApiResource::erase::<TikvSecurity>(&());
+    let api: Api<DynamicObject> =
+        Api::namespaced_with(world.client.clone(), &world.namespace, &resource);
+    let file = json!({"secret": {"name": "mk", "key": "k"}});
+    let both = json!({"awsKms": {"keyId": "k", "region": "r"}, "file": file});
+    for (path, value, words) in [
+        ("/spec/tls/durations", json!("720h"), vec!["durations"]),
+        (
+            "/spec/encryption/masterKey",
+            both,
+            vec!["exactly one master key", "awsKms or file"],
+        ),
+        (
+            "/spec/encryption/method",
+            json!("rot13"),
+            vec!["rot13", "aes256-ctr"],
+        ),
+        (
+            "/spec/encryption/masterKey",
+            json!({"file": file}),
+            vec!["production forbids the file master key", "masterKey.awsKms"],
+        ),
+        (
+            "/spec/encryption/method",
+            json!("plaintext"),
+            vec!["production forbids the method plaintext", "aes256-ctr"],
+        ),
+        (
+            "/spec/tls/renewBefore",
+            json!("721h"),
+            vec!["renewBefore must be shorter", "240h"],
+        ),
+        (
+            "/spec/tls/issuer/selfSigned/caDuration",
+            json!("800h"),
+            vec!["caDuration", "87600h"],
+        ),
+        (
+            "/spec/rollout/drainTimeout",
+            json!("0s"),
+            vec!["drainTimeout", "10m"],
+        ),
+    ] {
+        let mut object = json!({
+            "apiVersion": "security.tikv.org/v1alpha1", "kind": "TikvSecurity", "metadata": {"name": "demo"},
+            "spec": {
+                "environment": "production",
+                "cluster": {"tikv": {"statefulSet": {"name": "a"}}, "pd": {"statefulSet": {"name": "b"}}},
+                "tls": {"issuer": {"selfSigned": {}}},
+                "encryption": {"method": "aes256-ctr", "masterKey": {"awsKms": {"keyId": "k", "region": "r"}}},
+                "rollout": {},
+            },
+        });
+        let (parent, key) = path.rsplit_once('/').unwrap();
+        object.pointer_mut(parent).unwrap()[key] = value;
+        // As kubectl does it.
+        let params = PatchParams::apply("kubectl").validation(ValidationDirective::Strict);
+        let error = api
+            .patch("demo", &params, &Patch::Apply(&object))
+            .await
+            .unwrap_err()
+            .to_string();
+        for word in words {
+            assert!(error.contains(word), "{path}: {word:?} is not in {error:?}");
+        }
+    }
+    assert!(
+        api.list(&ListParams::default())
+            .await
+            .unwrap()
+            .items
+            .is_empty()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_operator_refuses_changes_nothing() {
+    let world = World::new(1).await;
+    let _operator = world.operator();
+    let good = world
+        .api::<ConfigMap>()
+        .get("demo-tikv")
+        .await
+        .unwrap()
+        .data
+        .unwrap();
+
+    let mut spec = tls();
+    spec["cluster"] = json!({"tikv": {"statefulSet": {"name": "absent"}}, "pd": {"statefulSet": {"name": "demo-pd"}}});
+    refused(
+        &world,
+        spec,
+        "TargetNotFound",
+        &[
+            "StatefulSet absent does not exist",
+            "cluster.tikv.statefulSet.name",
+        ],
+    )
+    .await;
+
+    set(&world, "demo-tikv", json!({"readme": "nothing"})).await;
+    refused(
+        &world,
+        tls(),
+        "ConfigMapWithoutToml",
+        &["demo-tikv", "cluster.tikv.statefulSet.configMap"],
+    )
+    .await;
+
+    set(
+        &world,
+        "demo-tikv",
+        json!({"tikv.toml": "[server\naddr = "}),
+    )
+    .await;
+    refused(
+        &world,
+        tls(),
+        "ConfigMapUnreadable",
+        &["ConfigMap demo-tikv, key tikv.toml", "line 1", "Correct it"],
+    )
+    .await;
+    set(&world, "demo-tikv", json!(good)).await;
+
+    let secrets = world.api::<Secret>();
+    let foreign = secret("demo-tikv-tls", &[("tls.key", "somebody else's")]);
+    secrets
+        .create(&PostParams::default(), &foreign)
+        .await
+        .unwrap();
+    refused(
+        &world,
+        tls(),
+        "ForeignObject",
+        &[
+            "Secret demo-tikv-tls",
+            "was not made for this TikvSecurity",
+            "Rename or delete it",
+        ],
+    )
+    .await;
+    secrets
+        .delete("demo-tikv-tls", &DeleteParams::default())
+        .await
+        .unwrap();
+
+    world.pd.lock().unwrap().tiflash.insert(1);
+    refused(
+        &world,
+        tls(),
+        "NotTikv",
+        &["demo-tikv-0", "TiFlash", "StatefulSet of TiKV"],
+    )
+    .await;
+    world.pd.lock().unwrap().tiflash.clear();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_key_that_can_not_be_used_changes_nothing() {
+    let world = World::new(1).await;
+    let _operator = world.operator();
+    let secrets = world.api::<Secret>();
+    let service = Kms::start((fresh_address(), 8443).into());
+    let denied = json!({"__type": "AccessDeniedException", "message": "not you"});
+    let signs =
+        json!({"KeyMetadata": {"KeyId": "k", "KeyState": "Enabled", "KeyUsage": "SIGN_VERIFY"}});
+
+    refused(
+        &world,
+        kms(&service.endpoint),
+        "MasterKeyMalformed",
+        &[
+            "Secret kms-credentials",
+            "does not exist",
+            "Create the Secret",
+        ],
+    )
+    .await;
+    let credentials = secret(
+        "kms-credentials",
+        &[
+            ("AWS_ACCESS_KEY_ID", "test"),
+            ("AWS_SECRET_ACCESS_KEY", "test"),
+        ],
+    );
+    secrets
+        .create(&PostParams::default(), &credentials)
+        .await
+        .unwrap();
+    service.say(400, denied);
+    refused(
+        &world,
+        kms(&service.endpoint),
+        "MasterKeyDenied",
+        &["alias/demo", "not you", "kms:Decrypt"],
+    )
+    .await;
+    // Another endpoint is another question: what was answered before is remembered for some seconds.
+    let other = Kms::start((fresh_address(), 8443).into());
+    other.say(200, signs);
+    refused(
+        &world,
+        kms(&other.endpoint),
+        "MasterKeyWrong",
+        &["alias/demo", "SIGN_VERIFY", "symmetric key"],
+    )
+    .await;
+    let nobody = format!("http://{}:8443", fresh_address());
+    refused(
+        &world,
+        kms(&nobody),
+        "MasterKeyUnavailable",
+        &["alias/demo", "does not answer", "Check the way"],
+    )
+    .await;
+
+    let mut spec = kms("");
+    spec["environment"] = json!("staging");
+    spec["encryption"]["masterKey"] = json!({"file": {"secret": {"name": "short", "key": "key"}}});
+    secrets
+        .create(
+            &PostParams::default(),
+            &secret("short", &[("key", "abc\n")]),
+        )
+        .await
+        .unwrap();
+    refused(
+        &world,
+        spec,
+        "MasterKeyMalformed",
+        &["Secret short", "65 bytes"],
+    )
+    .await;
+}
