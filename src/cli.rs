@@ -32,6 +32,10 @@ enum Command {
     Verify(store::verify::VerifyArgs),
     /// Re-encrypt a stopped store under a new data key, or decrypt it; goes on where an interrupted run stopped
     Reencrypt(store::reencrypt::ReencryptArgs),
+    /// Seal key.dict of a stopped store under a new master key; data keys and files stay as they are
+    Rewrap(store::rewrap::RewrapArgs),
+    /// Show what is under which data key, again and again; read-only, made for a running TiKV
+    Watch(store::watch::WatchArgs),
     /// Run the agent beside TiKV
     Agent(agent::AgentArgs),
     /// Start-up probe of the agent: 0 when TiKV may start
@@ -47,6 +51,8 @@ pub fn main() -> ExitCode {
         Command::Inspect(args) => store::inspect::main(&args),
         Command::Verify(args) => store::verify::main(&args),
         Command::Reencrypt(args) => store::reencrypt::main(&args),
+        Command::Rewrap(args) => store::rewrap::main(&args),
+        Command::Watch(args) => store::watch::main(&args),
         Command::Agent(args) => agent::main(&args),
         Command::AgentReady(args) => agent_ready::run(&args),
         Command::Operator(args) => operator::main(args),

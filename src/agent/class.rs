@@ -85,7 +85,9 @@ pub fn classify(path: &str) -> Class {
     if dir.is_empty() {
         return root(name);
     }
-    if path.split('/').any(|part| part.starts_with("TRASH-")) {
+    // Directories that TiKV throws away at its next start, renamed without a word to the dictionary.
+    let trash = |part: &str| part.starts_with("TRASH-") || part.ends_with(".REMOVE");
+    if dir.split('/').any(trash) || (top == "tablets" && dir.ends_with(".tmp")) {
         return Class::Leftover;
     }
     match top {
@@ -241,6 +243,12 @@ mod tests {
             ("import/0a_1_2_3_default.sst", Class::Data(Kind::Table)),
             ("import/.clone/0a_1_2_3_default.sst", Class::Leftover),
             ("tablets/12_7/000010.sst", Class::Data(Kind::Table)),
+            ("tablets/13_8.tmp/000010.sst", Class::Leftover),
+            ("tablet_snap/TRASH-gen_1_2/000010.sst", Class::Leftover),
+            (
+                "raft-engine.REMOVE/0000000000000001.raftlog",
+                Class::Leftover,
+            ),
             ("db/000010.sst.tsec-00ff", Class::Ours),
             ("db/notes.txt", Class::Unknown),
             ("readme", Class::Unknown),

@@ -16,7 +16,8 @@ use crate::format::pb::{self, KeyDictionary};
 pub fn state_of(file: &StoreFile) -> &'static str {
     match (file.class, &file.bad_entry, file.look) {
         (_, Some(_), _) => "key-missing",
-        (Class::Data(_), None, Look::Differs) => "mismatch",
+        (Class::Data(_) | Class::Current, None, Look::Differs) => "mismatch",
+        (Class::Data(_), ..) if file.pending => "pending",
         (Class::Plain | Class::Current, ..) => "always-plaintext",
         (Class::Leftover, ..) => "leftover",
         (Class::Ours, ..) => "temporary",
@@ -76,7 +77,7 @@ pub fn created_at(seconds: u64) -> Option<Timestamp> {
 }
 
 /// Files that have to be encrypted when encryption is on.
-fn counts(file: &StoreFile) -> bool {
+pub fn counts(file: &StoreFile) -> bool {
     match file.class {
         Class::Data(_) => true,
         Class::Unknown => file.entry.is_some(),
@@ -87,6 +88,14 @@ fn counts(file: &StoreFile) -> bool {
 /// What a person should know, most severe first.
 pub fn findings(inventory: &Inventory, state: &State) -> Vec<Finding> {
     let mut findings: Vec<Finding> = inventory.files.iter().filter_map(finding).collect();
+    findings.extend(inventory.obstacles.iter().map(|obstacle| Finding {
+        code: obstacle.code().to_owned(),
+        severity: Severity::Error,
+        message: obstacle.to_string(),
+        remedy: obstacle.remedy(),
+        path: None,
+    }));
+    findings.extend(linked_outside(inventory));
     if !inventory.stale.is_empty() {
         findings.push(Finding {
             code: "StaleEntries".to_owned(),
@@ -129,6 +138,27 @@ pub fn findings(inventory: &Inventory, state: &State) -> Vec<Finding> {
     }
     findings.sort_by_key(|finding| finding.severity);
     findings
+}
+
+/// Rewriting a file leaves its names outside of the store with the old bytes under the old key.
+fn linked_outside(inventory: &Inventory) -> Option<Finding> {
+    let mut names: BTreeMap<(u64, u64), u64> = BTreeMap::new();
+    for file in &inventory.files {
+        *names.entry(file.meta.inode).or_default() += 1;
+    }
+    let outside = |file: &&StoreFile| counts(file) && file.meta.links > names[&file.meta.inode];
+    let first = inventory.files.iter().find(outside)?;
+    let count = inventory.files.iter().filter(outside).count();
+    Some(Finding {
+        code: "LinkedElsewhere".to_owned(),
+        severity: Severity::Warning,
+        message: format!(
+            "{count} files, {} among them, have further names outside of the store, which keep the bytes that a re-encryption replaces",
+            first.relative
+        ),
+        remedy: "look for hard-linked copies (find / -xdev -samefile), and remove them when they are not needed".to_owned(),
+        path: Some(first.relative.clone()),
+    })
 }
 
 fn finding(file: &StoreFile) -> Option<Finding> {

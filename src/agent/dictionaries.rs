@@ -29,6 +29,12 @@ pub trait Sealer: Send + Sync {
     ) -> Result<EncryptedContent, StoreError>;
     /// Proves that the key can be used, before the first dictionary is made with it.
     fn prove(&self) -> Result<(), StoreError>;
+    /// Whether data keys are protected by it: TiKV does not encrypt with a plaintext master key.
+    fn is_secure(&self) -> bool;
+    /// True when the content that was opened last is under the master key before the present one.
+    fn is_under_previous(&self) -> bool {
+        false
+    }
 }
 
 impl Sealer for MasterKey {
@@ -46,6 +52,10 @@ impl Sealer for MasterKey {
 
     fn prove(&self) -> Result<(), StoreError> {
         Ok(Self::prove(self)?)
+    }
+
+    fn is_secure(&self) -> bool {
+        Self::is_secure(self)
     }
 }
 

@@ -20,6 +20,7 @@ use super::observer::Observer;
 use super::plan::{self, Group, Target, Work};
 use super::recover;
 use super::rewrite;
+use super::space::{self, MARGIN};
 use crate::api::desired::Verification;
 use crate::crypto::rng;
 use crate::format::envelope::Version;
@@ -30,8 +31,6 @@ use crate::fs::{self, Fs, Owner};
 /// Files of a batch share the flushes of directories and one write of the dictionary.
 const BATCH_FILES: usize = 1024;
 const BATCH_BYTES: u64 = 64 << 20;
-/// What stays free on the volume, for dictionaries and for TiKV's own start.
-const MARGIN: u64 = 16 << 20;
 
 /// Everything that a run needs.
 pub struct Engine<'a> {
@@ -102,7 +101,7 @@ impl Engine<'_> {
         target: &Target,
     ) -> Result<(), StoreError> {
         let dir = self.dir()?;
-        self.check_space(work)?;
+        space::demand(self.fs, self.roots, work)?;
         self.sealer.prove()?;
         let owner = self.owner(inventory)?;
         guard::set(self.fs, dir, owner)?;
@@ -368,23 +367,6 @@ impl Engine<'_> {
             })
             .count();
         Ok(fitting.max(1))
-    }
-
-    fn check_space(&self, work: &Work) -> Result<(), StoreError> {
-        let dir = self.dir()?;
-        let needed = work.groups.iter().map(Group::size).max().unwrap_or(0) + MARGIN;
-        let free = self
-            .fs
-            .free_space(dir)
-            .map_err(StoreError::io("asking for free space of", dir))?;
-        if free < needed {
-            return Err(StoreError::NoSpace {
-                dir: dir.to_owned(),
-                free,
-                needed,
-            });
-        }
-        Ok(())
     }
 
     /// New dictionaries belong to whom the store's files belong.

@@ -54,6 +54,12 @@ pub enum StoreError {
     /// The store is encrypted and no master key was given.
     #[error("the store is encrypted, and no master key was given")]
     NoMasterKey,
+    /// There is nothing that a master key protects.
+    #[error("{0} has no key.dict: encryption was never on")]
+    NothingSealed(PathBuf),
+    /// Data keys under it would lie in the clear.
+    #[error("the master key is plaintext: data keys under it would lie in the clear")]
+    InsecureMasterKey,
     /// The store is not as its dictionaries say, or not one that may be changed.
     #[error("{0}")]
     Refused(Refusal),
@@ -153,6 +159,32 @@ pub enum Refusal {
         /// What is there.
         found: String,
     },
+    /// Entries of files that are nowhere here.
+    #[error(
+        "{entries} entries of file.dict are in {dir}, which is no known directory of this store (for example {example})"
+    )]
+    Elsewhere {
+        /// Their directory, as TiKV sees it.
+        dir: String,
+        /// How many.
+        entries: usize,
+        /// One of them.
+        example: String,
+    },
+    /// Files behind a link can not be told from missing ones.
+    #[error("{path} is a symbolic link; what is behind it was not looked at")]
+    SymbolicLink {
+        /// The link.
+        path: String,
+    },
+    /// One file under two spellings.
+    #[error("file.dict spells {path} as {entry}")]
+    Alias {
+        /// The entry.
+        entry: String,
+        /// The same path without the detours.
+        path: String,
+    },
     /// Decryption without intent.
     #[error("the desired method is plaintext, but decryption was not asked for explicitly")]
     DecryptWithoutIntent,
@@ -181,7 +213,10 @@ impl StoreError {
             Self::HalfDictionaries { .. } => "DictionaryMissing",
             Self::MasterKey(error) => error.class().code(),
             Self::NoMasterKey => "MasterKeyMissing",
+            Self::NothingSealed(_) => "NothingSealed",
+            Self::InsecureMasterKey => "MasterKeyInsecure",
             Self::Refused(Refusal::TiFlash { .. }) => "TiFlash",
+            Self::Refused(Refusal::DecryptWithoutIntent) => "DecryptionNotAskedFor",
             Self::Refused(_) => "StoreInconsistent",
             Self::NoSpace { .. } => "NoSpace",
             Self::Journal { .. } => "JournalUntrusted",
@@ -209,6 +244,10 @@ impl StoreError {
             }
             Self::MasterKey(error) => error.remedy().to_owned(),
             Self::NoMasterKey => "give it with --master-key-file, or TiKV's configuration with --config".to_owned(),
+            Self::NothingSealed(_) => "configure the new master key; it takes effect with the first encryption".to_owned(),
+            Self::InsecureMasterKey => {
+                "nothing was changed; configure a file or a KMS key as [security.encryption.master-key]".to_owned()
+            }
             Self::Refused(refusal) => refusal.remedy(),
             Self::NoSpace { .. } => "enlarge the volume or free space, then run again".to_owned(),
             Self::Journal { .. } => {
@@ -232,11 +271,38 @@ impl StoreError {
 }
 
 impl Refusal {
-    fn remedy(&self) -> String {
+    /// A stable word for machines.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownKey { .. } => "DataKeyMissing",
+            Self::BadEntry { .. } => "EntryUnusable",
+            Self::Mismatch { .. } | Self::Unrecognised { .. } => "ContentMismatch",
+            Self::SplitInode { .. } => "SplitInode",
+            Self::TiFlash { .. } => "TiFlash",
+            Self::WrongPrefix { .. } => "WrongDirectory",
+            Self::Elsewhere { .. } => "EntriesElsewhere",
+            Self::SymbolicLink { .. } => "SymbolicLink",
+            Self::Alias { .. } => "AliasedEntry",
+            Self::DecryptWithoutIntent => "DecryptionNotAskedFor",
+        }
+    }
+
+    /// What to do next.
+    pub fn remedy(&self) -> String {
         match self {
             Self::TiFlash { .. } => "TiFlash stores are not supported: leave this store out".to_owned(),
             Self::WrongPrefix { found, .. } => {
                 format!("give the path at which TiKV sees the data directory with --seen-as {found}")
+            }
+            Self::Elsewhere { dir, .. } => format!(
+                "nothing was changed; mount {dir} and give TiKV's configuration with --config, so that it is known; \
+                 if that directory is gone for good, 'tikv-ctl encryption-meta cleanup-encryption-meta' drops such entries"
+            ),
+            Self::SymbolicLink { path } => format!(
+                "nothing was changed; bind-mount the directory at {path} instead of the link, or name it in the configuration given with --config"
+            ),
+            Self::Alias { .. } => {
+                "nothing was changed; give the directory in TiKV's own spelling with --seen-as, and --config".to_owned()
             }
             Self::DecryptWithoutIntent => "set the method to plaintext in the TikvSecurity, or use --to plaintext".to_owned(),
             _ => "nothing was changed; look at the file with 'tikv-security verify'; if TiKV can read the store, report this, \

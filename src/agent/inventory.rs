@@ -1,26 +1,18 @@
 //! What a data directory holds: every file with its class, its entry and what its content looks like. Read-only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::class::{self, Class};
+use super::class::{self, Class, Kind};
 use super::content::{self, Look};
 use super::dictionaries::{self, BadEntry, State};
 use super::error::{Refusal, StoreError};
+use super::names;
+pub use super::names::Root;
+use super::rewrite::temporary;
 use crate::crypto::Transform;
 use crate::format::pb::{FileInfo, KeyDictionary};
 use crate::fs::{Fs, Kind as FsKind, Meta};
-
-/// A directory that belongs to the store: where it is here, and how TiKV spells it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Root {
-    /// Path here.
-    pub path: PathBuf,
-    /// Path as TiKV sees it, without a slash at the end.
-    pub seen_as: String,
-    /// Put before names below this root when they are classified and shown; empty for the data directory.
-    pub prefix: String,
-}
 
 /// One name of one file.
 #[derive(Clone, Debug)]
@@ -41,9 +33,16 @@ pub struct StoreFile {
     pub look: Look,
     /// What is wrong with its entry.
     pub bad_entry: Option<BadEntry>,
+    /// An open run has made the content of its entry durable beside it and has yet to put it in place.
+    pub pending: bool,
 }
 
 impl StoreFile {
+    /// True when the content was seen to be what the entry says, or there is none.
+    pub fn is_proven(&self) -> bool {
+        self.look == Look::Fits || self.meta.size == 0
+    }
+
     /// True when the bytes on disk are the plaintext.
     pub fn in_the_clear(&self) -> bool {
         self.entry.as_ref().is_none_or(|entry| entry.method == 1)
@@ -59,6 +58,8 @@ pub struct Inventory {
     pub stale: BTreeMap<String, FileInfo>,
     /// Directories, for making their names durable.
     pub dirs: Vec<PathBuf>,
+    /// What forbids every change of this store.
+    pub obstacles: Vec<Refusal>,
 }
 
 /// Looks at everything below `roots`.
@@ -72,25 +73,108 @@ pub fn take(fs: &dyn Fs, roots: &[Root], state: &State) -> Result<Inventory, Sto
         stale: entries.clone(),
         ..Inventory::default()
     };
+    let inodes = roots
+        .iter()
+        .map(|root| inode(fs, &root.path))
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut links = Vec::new();
     for root in roots {
         let mut walk = Walk {
             fs,
             root,
+            inodes: &inodes,
             keys,
             inventory: &mut inventory,
+            links: &mut links,
         };
         walk.dir(&root.path, "")?;
     }
     inventory.files.sort_by(|a, b| a.relative.cmp(&b.relative));
-    check_names(roots, entries, &inventory)?;
+    if inventory.files.iter().any(is_data) {
+        names::demand_spelling(roots, entries)?;
+    }
+    look_at_pending(fs, keys, &mut inventory)?;
+    inventory.obstacles = names::obstacles(roots, &inventory.stale, &inventory.files, &links);
     Ok(inventory)
+}
+
+fn is_data(file: &StoreFile) -> bool {
+    matches!(file.class, Class::Data(_))
+}
+
+/// Identity of the directory that a path leads to, links followed; `None` when it is not there or not a directory.
+fn inode(fs: &dyn Fs, path: &Path) -> Result<Option<(u64, u64)>, StoreError> {
+    match fs.stat(&path.join(".")) {
+        Ok(meta) => Ok(meta
+            .filter(|meta| meta.kind == FsKind::Dir && meta.inode.1 != 0)
+            .map(|meta| meta.inode)),
+        // A link to a file, or to nothing.
+        Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => Ok(None),
+        Err(error) => Err(StoreError::io("looking at", path)(error)),
+    }
+}
+
+/// Between the write of `file.dict` and the last rename of a batch an entry describes the temporary file.
+fn look_at_pending(
+    fs: &dyn Fs,
+    keys: &KeyDictionary,
+    inventory: &mut Inventory,
+) -> Result<(), StoreError> {
+    let made: BTreeSet<PathBuf> = inventory
+        .files
+        .iter()
+        .filter(|file| file.class == Class::Ours)
+        .map(|file| file.path.clone())
+        .collect();
+    if made.is_empty() {
+        return Ok(());
+    }
+    for file in &mut inventory.files {
+        let Some(entry) = file.entry.as_ref().filter(|entry| entry.iv.len() == 16) else {
+            continue;
+        };
+        let content = temporary(&file.path, entry);
+        if made.contains(&content) {
+            file.pending = true;
+            if let Class::Data(kind) = file.class {
+                file.look = look_at(fs, kind, &content, file.meta.size, keys, Some(entry))
+                    .unwrap_or(Ok(Look::Silent))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What a file looks like under an entry; an error of the outer kind is one of the entry.
+fn look_at(
+    fs: &dyn Fs,
+    kind: Kind,
+    path: &Path,
+    size: u64,
+    keys: &KeyDictionary,
+    entry: Option<&FileInfo>,
+) -> Result<Result<Look, StoreError>, BadEntry> {
+    let transform = Transform::new(dictionaries::stream(keys, entry)?, None);
+    let look = || {
+        let Some((head, tail)) = ends(fs, path, size, &transform)? else {
+            return Ok(Look::Silent);
+        };
+        let look = content::look(kind, &head, &tail);
+        if look == Look::Differs && never_written(fs, path, size)? {
+            return Ok(Look::Silent);
+        }
+        Ok(look)
+    };
+    Ok(look())
 }
 
 struct Walk<'a> {
     fs: &'a dyn Fs,
     root: &'a Root,
+    inodes: &'a [Option<(u64, u64)>],
     keys: &'a KeyDictionary,
     inventory: &'a mut Inventory,
+    links: &'a mut Vec<String>,
 }
 
 impl Walk<'_> {
@@ -115,14 +199,15 @@ impl Walk<'_> {
             };
             match meta.kind {
                 FsKind::Dir => {
-                    if below == "lost+found" {
+                    // A directory that is a root by itself is spelled as that root is.
+                    if below == "lost+found" || self.inodes.contains(&Some(meta.inode)) {
                         continue;
                     }
                     self.directory_entry(&below)?;
                     self.dir(&path, &below)?;
                 }
                 FsKind::File => self.file(path, &below, meta)?,
-                FsKind::Other => {}
+                FsKind::Other => self.other(&path, &below)?,
             }
         }
         Ok(())
@@ -153,22 +238,65 @@ impl Walk<'_> {
             entry,
             look: Look::Silent,
             bad_entry: None,
+            pending: false,
         };
-        if let Class::Data(kind) = class {
-            match dictionaries::stream(self.keys, file.entry.as_ref()) {
-                Ok(stream) => {
-                    let transform = Transform::new(stream, None);
-                    if let Some((head, tail)) = ends(self.fs, &file.path, meta.size, &transform)? {
-                        file.look = content::look(kind, &head, &tail);
-                        if file.look == Look::Differs && never_written(self.fs, &file)? {
-                            file.look = Look::Silent;
-                        }
-                    }
+        match class {
+            Class::Data(kind) => {
+                let (path, size) = (&file.path, file.meta.size);
+                match look_at(self.fs, kind, path, size, self.keys, file.entry.as_ref()) {
+                    Ok(look) => file.look = look?,
+                    Err(bad) => file.bad_entry = Some(bad),
                 }
-                Err(bad) => file.bad_entry = Some(bad),
             }
+            Class::Current => self.current(&mut file)?,
+            _ => {}
         }
         self.inventory.files.push(file);
+        Ok(())
+    }
+
+    /// A version of TiKV that does not encrypt `CURRENT` any more leaves the entry of one that did: the content decides
+    /// whether the entry counts (facts, encryption at rest §5.2).
+    fn current(&mut self, file: &mut StoreFile) -> Result<(), StoreError> {
+        const POINTS_TO: &[u8] = b"MANIFEST-";
+        let Some(entry) = file.entry.clone().filter(|entry| entry.method != 1) else {
+            return Ok(());
+        };
+        let begins = |transform: &Transform| {
+            let ends = ends(self.fs, &file.path, file.meta.size, transform)?;
+            Ok::<_, StoreError>(ends.is_some_and(|(head, _)| head.starts_with(POINTS_TO)))
+        };
+        match dictionaries::stream(self.keys, Some(&entry)) {
+            Err(bad) => file.bad_entry = Some(bad),
+            Ok(stream) => {
+                let fits = begins(&Transform::new(stream, None))?;
+                file.look = if fits { Look::Fits } else { Look::Differs };
+            }
+        }
+        if file.look != Look::Fits && begins(&Transform::new(None, None))? {
+            (file.look, file.bad_entry, file.entry) = (Look::Silent, None, None);
+            self.inventory.stale.insert(file.name.clone(), entry);
+        }
+        Ok(())
+    }
+
+    /// Links are not followed. One that leads to a directory which is a root anyway hides nothing; behind any other there
+    /// can be files of TiKV.
+    fn other(&mut self, path: &Path, below: &str) -> Result<(), StoreError> {
+        let name = format!("{}/{below}", self.root.seen_as);
+        let has_entries = || {
+            let inside = format!("{name}/");
+            let from = self.inventory.stale.range(name.clone()..);
+            from.take_while(|(entry, _)| entry.starts_with(&name))
+                .any(|(entry, _)| *entry == name || entry.starts_with(&inside))
+        };
+        let leads_to = inode(self.fs, path)?;
+        let hidden = leads_to.is_some_and(|inode| !self.inodes.contains(&Some(inode)));
+        let relative = format!("{}{below}", self.root.prefix);
+        let is_data = matches!(class::classify(&relative), Class::Data(_));
+        if hidden || is_data || has_entries() {
+            self.links.push(relative);
+        }
         Ok(())
     }
 }
@@ -205,54 +333,7 @@ pub fn ends(
 }
 
 /// Space that was reserved and never written is raw zeros, under any key (facts, encryption at rest §5.2).
-fn never_written(fs: &dyn Fs, file: &StoreFile) -> Result<bool, StoreError> {
-    let raw = ends(fs, &file.path, file.meta.size, &Transform::new(None, None))?;
+fn never_written(fs: &dyn Fs, path: &Path, size: u64) -> Result<bool, StoreError> {
+    let raw = ends(fs, path, size, &Transform::new(None, None))?;
     Ok(raw.is_some_and(|(head, _)| head.iter().all(|byte| *byte == 0)))
-}
-
-/// Refuses when entries exist and none of them is below a root: then the path that TiKV uses is another one.
-fn check_names(
-    roots: &[Root],
-    entries: &BTreeMap<String, FileInfo>,
-    inventory: &Inventory,
-) -> Result<(), StoreError> {
-    let data = |file: &&StoreFile| matches!(file.class, Class::Data(_));
-    if entries.is_empty() || inventory.files.iter().filter(data).count() == 0 {
-        return Ok(());
-    }
-    let below = |name: &str| {
-        roots.iter().any(|root| {
-            name.strip_prefix(&root.seen_as)
-                .is_some_and(|rest| rest.starts_with('/'))
-        })
-    };
-    match (
-        entries.keys().next(),
-        entries.keys().any(|name| below(name)),
-    ) {
-        (Some(first), false) => Err(StoreError::Refused(Refusal::WrongPrefix {
-            seen_as: roots
-                .first()
-                .map(|root| root.seen_as.clone())
-                .unwrap_or_default(),
-            found: common_dir(first),
-        })),
-        _ => Ok(()),
-    }
-}
-
-/// The data directory that an entry's path lies in, by the names of the directories that TiKV makes.
-pub fn common_dir(name: &str) -> String {
-    const MADE: [&str; 6] = [
-        "/db/",
-        "/raft-engine/",
-        "/raft/",
-        "/snap/",
-        "/import/",
-        "/tablets/",
-    ];
-    MADE.iter()
-        .filter_map(|dir| name.find(dir))
-        .min()
-        .map_or_else(|| name.to_owned(), |at| name[..at].to_owned())
 }

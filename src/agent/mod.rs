@@ -15,11 +15,14 @@ pub mod guard;
 pub mod inventory;
 pub mod journal;
 pub mod master_key;
+pub mod names;
 pub mod observer;
+pub mod open_run;
 pub mod plan;
 pub mod recover;
 pub mod rewrite;
 pub mod service;
+pub mod space;
 pub mod store;
 
 #[cfg(test)]

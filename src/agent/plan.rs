@@ -59,6 +59,14 @@ impl Work {
         self.groups.is_empty() && !self.drop_dictionaries
     }
 
+    /// Names of files to rewrite.
+    pub fn files(&self) -> u64 {
+        self.groups
+            .iter()
+            .map(|group| group.names.len() as u64)
+            .sum()
+    }
+
     /// Bytes to rewrite.
     pub fn bytes(&self) -> u64 {
         self.groups.iter().map(Group::size).sum()
@@ -70,6 +78,10 @@ pub fn plan(inventory: &Inventory, state: &State, target: &Target) -> Result<Wor
     if !target.method.encrypts() && !target.decrypt {
         return Err(Refusal::DecryptWithoutIntent);
     }
+    if let Some(obstacle) = inventory.obstacles.first() {
+        return Err(obstacle.clone());
+    }
+    one_entry_an_inode(inventory)?;
     let no_keys = KeyDictionary::default();
     let (keys, has_dictionaries) = match state {
         State::Never => (&no_keys, false),
@@ -98,19 +110,27 @@ pub fn plan(inventory: &Inventory, state: &State, target: &Target) -> Result<Wor
         let group = groups
             .entry(file.meta.inode)
             .or_insert_with(|| Group { names: Vec::new() });
-        if let Some(first) = group.names.first()
-            && first.entry != file.entry
-        {
-            return Err(Refusal::SplitInode {
-                path: first.relative.clone(),
-                other: file.relative.clone(),
-            });
-        }
         group.names.push(file.clone());
     }
     work.groups = groups.into_values().collect();
     work.groups.sort_by_key(Group::size);
     Ok(work)
+}
+
+/// All names of one inode must have equal entries (facts, encryption at rest §6.4): its bytes are under one of them only.
+fn one_entry_an_inode(inventory: &Inventory) -> Result<(), Refusal> {
+    let mut firsts: BTreeMap<(u64, u64), &StoreFile> = BTreeMap::new();
+    let data = |file: &&StoreFile| matches!(file.class, Class::Data(_) | Class::Current);
+    for file in inventory.files.iter().filter(data) {
+        let first = firsts.entry(file.meta.inode).or_insert(file);
+        if first.entry != file.entry && !(first.in_the_clear() && file.in_the_clear()) {
+            return Err(Refusal::SplitInode {
+                path: first.relative.clone(),
+                other: file.relative.clone(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Refuses a file whose entry and content do not belong together: a transform of it would destroy it.
@@ -138,7 +158,8 @@ fn sound(file: &StoreFile) -> Result<(), Refusal> {
     }
 }
 
-fn as_desired(file: &StoreFile, keys: &KeyDictionary, target: &Target) -> bool {
+/// True when nothing has to be done with this file.
+pub fn as_desired(file: &StoreFile, keys: &KeyDictionary, target: &Target) -> bool {
     if file.class == Class::Current || !target.method.encrypts() {
         return file.in_the_clear();
     }

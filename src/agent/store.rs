@@ -3,21 +3,28 @@
 use std::path::{Path, PathBuf};
 
 use super::class::GUARD;
+use super::content::Look;
 use super::coverage;
 use super::dictionaries::{self, Sealer, State};
 use super::engine::Engine;
 use super::error::StoreError;
 use super::guard::{self, Mark};
-use super::inventory::{self, Inventory, Root};
+use super::inventory::{self, Inventory, Root, StoreFile};
 use super::journal;
+use super::names;
 use super::observer::Observer;
+use super::open_run::{self, OpenRun};
 use super::plan::{self, Target, Work};
+use super::space::{self, Room};
 use crate::api::desired::Verification;
 use crate::api::report::{Coverage, Finding};
 use crate::format::envelope::Version;
 use crate::format::file_dict::FileDict;
 use crate::fs::{self, Fs, Lock};
 use crate::tikv::store_config::StoreConfig;
+
+/// How often something that seems wrong is looked at again while TiKV runs.
+const TRIES: u32 = 5;
 
 /// A data directory, its directories elsewhere, and the master key.
 pub struct Store<'a> {
@@ -82,7 +89,8 @@ impl<'a> Store<'a> {
             .map(StoreConfig::elsewhere)
             .unwrap_or_default()
         {
-            if elsewhere.starts_with(&format!("{seen_as}/")) || elsewhere == seen_as {
+            let known = |root: &Root| root.seen_as == elsewhere;
+            if elsewhere.starts_with(&format!("{seen_as}/")) || roots.iter().any(known) {
                 continue;
             }
             let path = PathBuf::from(&elsewhere);
@@ -111,6 +119,11 @@ impl<'a> Store<'a> {
     /// The data directory as TiKV sees it.
     pub fn seen_as(&self) -> &str {
         self.roots.first().map_or("", |root| &root.seen_as)
+    }
+
+    /// The data directory here.
+    pub fn path(&self) -> &Path {
+        self.dir()
     }
 
     /// True when nothing of TiKV is there yet.
@@ -153,24 +166,81 @@ impl<'a> Store<'a> {
     }
 
     /// Looks at everything; changes nothing; safe while TiKV runs.
+    ///
+    /// A running TiKV makes and renames files between the reading of `file.dict` and the look at a file. What seems to be
+    /// wrong is therefore looked at again for as long as the dictionaries change.
     pub fn measure(&self) -> Result<Measured, StoreError> {
         if self.is_new()? {
             return Err(StoreError::NotAStore(self.dir().to_owned()));
         }
-        let state = dictionaries::load(self.fs, self.dir(), self.sealer)?;
-        let inventory = inventory::take(self.fs, &self.roots, &state)?;
-        Ok(Measured {
-            coverage: coverage::measure(&inventory, &state),
-            findings: coverage::findings(&inventory, &state),
-            state,
-            inventory,
-        })
+        let mut before = self.dictionaries_as_read()?;
+        let mut tries = 0;
+        loop {
+            let state = dictionaries::load(self.fs, self.dir(), self.sealer);
+            let taken = state.and_then(|state| {
+                let inventory = inventory::take(self.fs, &self.roots, &state)?;
+                Ok((state, inventory))
+            });
+            let sound = taken.as_ref().is_ok_and(|(_, inventory)| {
+                let wrong =
+                    |file: &StoreFile| file.look == Look::Differs || file.bad_entry.is_some();
+                !inventory.files.iter().any(wrong)
+            });
+            let now = self.dictionaries_as_read()?;
+            tries += 1;
+            if sound || now == before || tries == TRIES {
+                let (state, inventory) = taken?;
+                return Ok(Measured {
+                    coverage: coverage::measure(&inventory, &state),
+                    findings: coverage::findings(&inventory, &state),
+                    state,
+                    inventory,
+                });
+            }
+            before = now;
+        }
+    }
+
+    /// The dictionaries; changes nothing.
+    pub fn dictionaries(&self) -> Result<State, StoreError> {
+        dictionaries::load(self.fs, self.dir(), self.sealer)
+    }
+
+    fn dictionaries_as_read(&self) -> Result<[Option<Vec<u8>>; 2], StoreError> {
+        let read = |name: &str| {
+            let path = self.dir().join(name);
+            fs::read(self.fs, &path).map_err(StoreError::io("reading", &path))
+        };
+        Ok([read("file.dict")?, read("key.dict")?])
+    }
+
+    /// The run that did not end, if there is one; changes nothing.
+    pub fn open_run(&self, measured: &Measured) -> Result<Option<OpenRun>, StoreError> {
+        open_run::look(self.fs, self.dir(), &measured.state, &measured.inventory)
     }
 
     /// What a run would rewrite; changes nothing.
     pub fn plan(&self, target: &Target) -> Result<Work, StoreError> {
         let measured = self.measure()?;
-        plan::plan(&measured.inventory, &measured.state, target).map_err(StoreError::Refused)
+        self.plan_of(&measured, target)
+    }
+
+    /// Room that `work` needs on each volume, and what is free.
+    pub fn room(&self, work: &Work) -> Result<Vec<Room>, StoreError> {
+        space::rooms(self.fs, &self.roots, work)
+    }
+
+    fn plan_of(&self, measured: &Measured, target: &Target) -> Result<Work, StoreError> {
+        let work = plan::plan(&measured.inventory, &measured.state, target)
+            .map_err(StoreError::Refused)?;
+        if target.method.encrypts() && !work.is_done() {
+            return match (self.sealer.is_secure(), self.sealer.prove()) {
+                (_, Err(error)) => Err(error),
+                (false, _) => Err(StoreError::InsecureMasterKey),
+                _ => Ok(work),
+            };
+        }
+        Ok(work)
     }
 
     /// Finishes an open run, then makes the store as `target` wants it.
@@ -190,8 +260,7 @@ impl<'a> Store<'a> {
         let _ = lock;
         let resumed = self.recover(verification, now, observer)?;
         let measured = self.measure()?;
-        let work = plan::plan(&measured.inventory, &measured.state, target)
-            .map_err(StoreError::Refused)?;
+        let work = self.plan_of(&measured, target)?;
         if work.is_done() {
             return Ok(Outcome {
                 resumed,
@@ -227,6 +296,41 @@ impl<'a> Store<'a> {
             return Err(StoreError::PanicMark(self.dir().join(GUARD)));
         }
         self.engine(verification, now, observer).finish_open_run()
+    }
+
+    /// Seals `key.dict` anew when it is still under the previous master key. Returns whether it was: then it is under the
+    /// present one now. The data keys and all files stay as they are, an open run stays open.
+    ///
+    /// Guarantees: `key.dict` is replaced whole; after a crash it is under the one key or under the other, and both states
+    /// are ones from which TiKV, with both keys in its configuration, and this program go on.
+    pub fn rewrap(&self, lock: &dyn Lock) -> Result<bool, StoreError> {
+        // Taking the lock as an argument makes it impossible to forget it.
+        let _ = lock;
+        if guard::look(self.fs, self.dir())? == Mark::Foreign {
+            return Err(StoreError::PanicMark(self.dir().join(GUARD)));
+        }
+        let State::Has(found) = dictionaries::load(self.fs, self.dir(), self.sealer)? else {
+            return Ok(false);
+        };
+        if !self.sealer.is_under_previous() {
+            return Ok(false);
+        }
+        self.sealer.prove()?;
+        if !self.sealer.is_secure() {
+            return Err(StoreError::InsecureMasterKey);
+        }
+        let writer = dictionaries::Writer::new(self.fs, self.dir(), self.sealer);
+        writer.keys(&found.keys, Some(&found.sealed), found.owner)?;
+        // What the disk says counts, not what was meant to be written.
+        match dictionaries::load(self.fs, self.dir(), self.sealer)? {
+            State::Has(now) if now.keys == found.keys && !self.sealer.is_under_previous() => {
+                Ok(true)
+            }
+            _ => Err(StoreError::Verification {
+                path: self.dir().join("key.dict"),
+                what: "its seal",
+            }),
+        }
     }
 
     fn engine<'b>(
@@ -267,11 +371,7 @@ fn detect(fs: &dyn Fs, dir: &Path, last: Option<&StoreConfig>) -> Result<String,
     let path = dir.join("file.dict");
     let bytes = fs::read(fs, &path).map_err(StoreError::io("reading", &path))?;
     let entry = match bytes {
-        Some(bytes) => FileDict::parse(&bytes)?
-            .entries
-            .keys()
-            .next()
-            .map(|name| inventory::common_dir(name)),
+        Some(bytes) => names::spelling(fs, dir, &FileDict::parse(&bytes)?.entries)?,
         None => None,
     };
     let own = || dir.to_string_lossy().into_owned();

@@ -1,7 +1,7 @@
 //! The engine, as the process wants it: [`Store`] over a real data directory.
 
 use std::path::PathBuf;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use jiff::Timestamp;
 
@@ -10,25 +10,21 @@ use crate::agent::dictionaries::Sealer;
 use crate::agent::error::StoreError;
 use crate::agent::guard::{self, Mark};
 use crate::agent::journal;
-use crate::agent::master_key;
+use crate::agent::master_key::{self, StoreKeys};
 use crate::agent::observer::Observer;
 use crate::agent::plan::{self, Target};
 use crate::agent::store as engine;
 use crate::api::desired::{DesiredState, Verification};
 use crate::api::report::{AgentPhase, Finding, Progress, Severity};
-use crate::crypto::secret::SecretBytes;
-use crate::format::pb::EncryptedContent;
 use crate::fs::os::OsFs;
 use crate::fs::{Fs as _, Lock};
-use crate::kms::MasterKey;
-use crate::tikv::encryption_config;
 use crate::tikv::store_config::StoreConfig;
 
 /// A data directory at the path at which TiKV sees it.
 pub struct DataDir {
     dir: PathBuf,
     config: String,
-    key: ConfiguredKey,
+    key: StoreKeys,
     lock: Option<Box<dyn Lock>>,
 }
 
@@ -47,11 +43,9 @@ impl DataDir {
             })?;
         Ok(Self {
             dir,
-            key: ConfiguredKey {
-                config: config.clone(),
-                built: OnceLock::new(),
-                opened: Mutex::new(None),
-            },
+            // Each measurement reads key.dict, which changes about once a week: a KMS that was asked each time would be a
+            // bill, and its outage would end the measuring. TiKV beside holds the same in memory.
+            key: master_key::configured(&config).remembering(),
             config,
             lock: None,
         })
@@ -135,7 +129,7 @@ impl Store for DataDir {
             return Ok(Need::Nothing);
         };
         let work = self.with(|store| store.plan(&target))?;
-        if work.is_done() {
+        if work.is_done() && !self.key.is_under_previous() {
             return Ok(Need::Nothing);
         }
         self.key.prove().map_err(|error| problem(&error))?;
@@ -148,6 +142,8 @@ impl Store for DataDir {
         };
         let observer = Watched::new(watch);
         let result = self.with(|store| {
+            // Some versions of TiKV can not do this themselves (facts, encryption at rest §2.6).
+            store.rewrap(lock)?;
             match store.reencrypt(&target, desired.verification, now(), &observer, lock) {
                 Ok(_) => Ok(Outcome::Done),
                 Err(StoreError::Interrupted) => Ok(Outcome::Stopped),
@@ -216,55 +212,6 @@ fn problem(error: &StoreError) -> Problem {
         remedy: error.remedy(),
         path: None,
     })
-}
-
-/// The master key of TiKV's configuration, made when it is first needed: a store that is not encrypted needs none.
-struct ConfiguredKey {
-    config: String,
-    built: OnceLock<MasterKey>,
-    /// The last `key.dict` and what was in it. Each measurement reads that file, which changes about once a week: a KMS
-    /// that was asked each time would be a bill, and its outage would end the measuring. TiKV beside holds the same.
-    opened: Mutex<Option<(EncryptedContent, SecretBytes)>>,
-}
-
-impl ConfiguredKey {
-    fn get(&self) -> Result<&MasterKey, StoreError> {
-        if let Some(key) = self.built.get() {
-            return Ok(key);
-        }
-        let parsed = encryption_config::parse(&self.config)
-            .map_err(|error| StoreError::Config(error.to_string()))?;
-        let key = master_key::build(&parsed.master_key)?;
-        Ok(self.built.get_or_init(|| key))
-    }
-}
-
-impl Sealer for ConfiguredKey {
-    fn open(&self, content: &EncryptedContent) -> Result<SecretBytes, StoreError> {
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, known)) = opened.as_ref().filter(|(same, _)| same == content) {
-            return Ok(known.duplicate());
-        }
-        let plaintext = Sealer::open(self.get()?, content)?;
-        *opened = Some((content.clone(), plaintext.duplicate()));
-        Ok(plaintext)
-    }
-
-    fn seal(
-        &self,
-        plaintext: &SecretBytes,
-        previous: Option<&EncryptedContent>,
-    ) -> Result<EncryptedContent, StoreError> {
-        Sealer::seal(self.get()?, plaintext, previous)
-    }
-
-    fn prove(&self) -> Result<(), StoreError> {
-        let key = self.get()?;
-        if !key.is_secure() {
-            return Err(StoreError::NoMasterKey);
-        }
-        Sealer::prove(key)
-    }
 }
 
 /// Adds up what the engine tells and passes it on.

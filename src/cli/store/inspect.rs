@@ -7,12 +7,14 @@ use clap::Args;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Output, StoreArgs, exit, human, print_document, with_store};
+use super::output::{self, Output, human, table};
+use super::usage::{Journal, Usage, usage, usage_table};
+use super::{StoreArgs, exit, with_store};
 use crate::agent::coverage::{created_at, state_of};
 use crate::agent::dictionaries::State;
 use crate::agent::store::{Measured, Store};
 use crate::api::method::Method;
-use crate::api::report::{Finding, Severity};
+use crate::api::report::Finding;
 use crate::format::pb;
 
 /// Arguments of `inspect`.
@@ -33,6 +35,8 @@ pub struct Document {
     data_dir: String,
     current_data_key: Option<String>,
     data_keys: Vec<DataKey>,
+    usage: Vec<Usage>,
+    journal: Journal,
     files: Vec<File>,
     totals: Totals,
     findings: Vec<Finding>,
@@ -72,18 +76,18 @@ struct Totals {
 pub fn main(args: &InspectArgs) -> ExitCode {
     with_store(&args.store, |store| {
         let measured = store.measure()?;
-        let document = Document::new(store, &measured);
+        let document = Document::new(store, &measured, Timestamp::now());
         match args.store.output {
-            Output::Table => document.print(args.files),
-            output => print_document(output, &document)?,
+            Output::Table => print!("{}", document.table(args.files)),
+            form => output::document(form, &document)?,
         }
-        Ok(document.exit())
+        Ok(exit::of_findings(&document.findings))
     })
 }
 
 impl Document {
     /// Puts together what was measured.
-    pub fn new(store: &Store<'_>, measured: &Measured) -> Self {
+    pub fn new(store: &Store<'_>, measured: &Measured, now: Timestamp) -> Self {
         let used: BTreeSet<&str> = measured
             .coverage
             .by_key
@@ -124,10 +128,14 @@ impl Document {
             })
             .collect();
         let coverage = &measured.coverage;
+        let mut findings = measured.findings.clone();
+        let journal = Journal::of(store, measured, &mut findings);
         Self {
             data_dir: store.seen_as().to_owned(),
             current_data_key: coverage.current_data_key.clone(),
             data_keys,
+            usage: usage(measured, now),
+            journal,
             files,
             totals: Totals {
                 files: coverage.files,
@@ -135,77 +143,48 @@ impl Document {
                 encrypted_bytes: coverage.encrypted_bytes,
                 plaintext_bytes: coverage.plaintext_bytes,
             },
-            findings: measured.findings.clone(),
+            findings,
         }
     }
 
-    fn exit(&self) -> ExitCode {
-        if self
-            .findings
-            .iter()
-            .any(|finding| finding.severity == Severity::Error)
-        {
-            ExitCode::from(exit::FINDINGS)
-        } else {
-            ExitCode::SUCCESS
-        }
-    }
-
-    fn print(&self, list: bool) {
+    fn table(&self, list: bool) -> String {
         let totals = &self.totals;
-        println!("data directory  {} (as TiKV sees it)", self.data_dir);
-        println!(
-            "data            {} files, {}: {} encrypted, {} in the clear",
+        let mut text = format!(
+            "store  {} (as TiKV sees it)\ndata   {} files, {}: {} encrypted, {} in the clear\n",
+            self.data_dir,
             totals.files,
             human(totals.bytes),
             human(totals.encrypted_bytes),
             human(totals.plaintext_bytes)
         );
         if self.data_keys.is_empty() {
-            println!("data keys       none: encryption was never on");
+            text.push_str("keys   none: encryption was never on\n");
         }
-        for key in &self.data_keys {
-            let mark = if Some(&key.id) == self.current_data_key.as_ref() {
-                "current"
-            } else {
-                ""
-            };
-            let used = if key.in_use { "in use" } else { "unused" };
-            let since = key
-                .created_at
-                .map_or_else(|| "?".to_owned(), |time| time.to_string());
-            println!(
-                "data key        {:<20}  {:<10}  {since}  {used:<6}  {mark}",
-                key.id, key.method
-            );
-        }
+        text.push('\n');
+        text.push_str(&usage_table(&self.usage));
         if list {
-            println!(
-                "\n{:<16}  {:<10}  {:>12}  {:<20}  PATH",
-                "STATE", "METHOD", "BYTES", "DATA KEY"
-            );
-            for file in &self.files {
-                println!(
-                    "{:<16}  {:<10}  {:>12}  {:<20}  {}",
-                    file.state,
-                    file.method.map_or("-", Method::name),
-                    file.size,
-                    file.key_id.as_deref().unwrap_or("-"),
-                    file.path
-                );
-            }
+            let rows: Vec<_> = self.files.iter().map(File::row).collect();
+            let head = ["STATE", "METHOD", "BYTES", "DATA KEY", "PATH"];
+            text.push('\n');
+            text.push_str(&table(&head, &rows, &[2]));
         }
-        print_findings(&self.findings);
+        if !self.findings.is_empty() {
+            text.push('\n');
+            text.push_str(&output::findings(&self.findings));
+        }
+        text
     }
 }
 
-/// Prints findings for people.
-pub fn print_findings(findings: &[Finding]) {
-    for finding in findings {
-        println!(
-            "{:?}: {}\n  next: {}",
-            finding.severity, finding.message, finding.remedy
-        );
+impl File {
+    fn row(&self) -> Vec<String> {
+        vec![
+            self.state.to_owned(),
+            self.method.map_or("-", Method::name).to_owned(),
+            self.size.to_string(),
+            self.key_id.clone().unwrap_or_else(|| "-".to_owned()),
+            self.path.clone(),
+        ]
     }
 }
 

@@ -1,20 +1,23 @@
 //! `tikv-security reencrypt`.
 
+use std::io::{BufRead, IsTerminal, Write};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use clap::Args;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use jiff::Timestamp;
 use serde::Serialize;
 
-use super::{Output, StoreArgs, exit, human, print_document, with_store};
+use super::estimate::{self, Estimate};
+use super::output::{self, Output, human, span};
+use super::progress::Progress;
+use super::{StoreArgs, exit, signals, with_store};
 use crate::agent::error::StoreError;
-use crate::agent::observer::Observer;
 use crate::agent::plan::Target;
-use crate::agent::store::Store;
+use crate::agent::store::{Outcome, Store};
 use crate::api::desired::Verification;
 use crate::api::method::Method;
+use crate::api::v1alpha1::GoDuration;
 
 /// Arguments of `reencrypt`.
 #[derive(Args, Debug)]
@@ -25,166 +28,252 @@ pub struct ReencryptArgs {
     /// Method that all data gets, under a new data key; plaintext decrypts the store and removes its dictionaries
     #[arg(
         long,
-        value_name = "aes128-ctr|aes192-ctr|aes256-ctr|sm4-ctr|plaintext"
+        value_name = "aes128-ctr|aes192-ctr|aes256-ctr|sm4-ctr|plaintext",
+        required_unless_present = "resume"
     )]
-    to: Method,
-    /// Say what would be rewritten and change nothing
+    to: Option<Method>,
+    /// Only finish a run that is open; without an open run do nothing. Every other call does that first by itself
+    #[arg(long, conflicts_with_all = ["to", "dry_run"])]
+    resume: bool,
+    /// Say what would be rewritten, where room is needed and about how long it takes; change nothing
     #[arg(long)]
     dry_run: bool,
+    /// Do not ask before a store is decrypted; it is asked on a terminal only
+    #[arg(long, short)]
+    yes: bool,
     /// Prove new files by head and tail only, instead of reading everything back
     #[arg(long)]
     verify_structure_only: bool,
+    /// Stop at a safe place after this time, as in 90m; exit code 5 then, and the same command goes on
+    #[arg(long, value_name = "DURATION")]
+    time_limit: Option<GoDuration>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Document {
     data_dir: String,
-    method: Method,
+    method: Option<Method>,
     dry_run: bool,
+    /// A run that was open is finished.
     resumed: bool,
+    /// False when the run was stopped; the same command goes on.
+    finished: bool,
     files: u64,
     bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seconds: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    estimate: Option<Estimate>,
 }
 
 /// Runs `reencrypt`.
 pub fn main(args: &ReencryptArgs) -> ExitCode {
     with_store(&args.store, |store| {
-        let target = Target {
-            method: args.to,
+        let (document, code) = match args.target() {
+            Some(target) if args.dry_run => (args.planned(store, &target)?, 0),
+            target => args.run(store, target.as_ref())?,
+        };
+        match args.store.output {
+            Output::Table => print!("{}", document.table()),
+            form => output::document(form, &document)?,
+        }
+        Ok(code)
+    })
+}
+
+impl ReencryptArgs {
+    fn target(&self) -> Option<Target> {
+        let method = self.to?;
+        Some(Target {
+            method,
             not_before: u64::MAX,
             key_id: None,
             // Naming plaintext is the explicit intent.
-            decrypt: !args.to.encrypts(),
-        };
-        let document = if args.dry_run {
-            dry_run(store, &target)?
+            decrypt: !method.encrypts(),
+        })
+    }
+
+    fn verification(&self) -> Verification {
+        if self.verify_structure_only {
+            Verification::Structure
         } else {
-            run(args, store, &target)?
-        };
-        if args.store.output == Output::Table {
-            let done = if document.dry_run {
-                "would rewrite"
-            } else {
-                "rewrote"
-            };
-            println!(
-                "{done} {} files, {}, as {}",
-                document.files,
-                human(document.bytes),
-                document.method
-            );
-        } else {
-            print_document(args.store.output, &document)?;
+            Verification::Full
         }
-        Ok(ExitCode::SUCCESS)
-    })
-}
+    }
 
-fn dry_run(store: &Store<'_>, target: &Target) -> Result<Document, StoreError> {
-    let work = store.plan(target)?;
-    Ok(Document {
-        data_dir: store.seen_as().to_owned(),
-        method: target.method,
-        dry_run: true,
-        resumed: false,
-        files: work
-            .groups
-            .iter()
-            .map(|group| group.names.len() as u64)
-            .sum(),
-        bytes: work.bytes(),
-    })
-}
+    fn planned(&self, store: &Store<'_>, target: &Target) -> Result<Document, StoreError> {
+        let measured = store.measure()?;
+        let work = store.plan(target)?;
+        let estimate = estimate::of(
+            store,
+            &measured.state,
+            &work,
+            target.method,
+            self.verification(),
+        )?;
+        Ok(Document {
+            data_dir: store.seen_as().to_owned(),
+            method: self.to,
+            dry_run: true,
+            resumed: false,
+            finished: false,
+            files: work.files(),
+            bytes: work.bytes(),
+            seconds: None,
+            estimate: Some(estimate),
+        })
+    }
 
-fn run(args: &ReencryptArgs, store: &Store<'_>, target: &Target) -> Result<Document, StoreError> {
-    let lock = store.lock()?;
-    let verification = if args.verify_structure_only {
-        Verification::Structure
-    } else {
-        Verification::Full
-    };
-    let now = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
-    let bar = Bar::new(args.store.output);
-    watch_signals(&bar);
-    let outcome = store.reencrypt(target, verification, now, &bar, lock.as_ref());
-    bar.0.finish_and_clear();
-    let outcome = outcome?;
-    Ok(Document {
-        data_dir: store.seen_as().to_owned(),
-        method: target.method,
-        dry_run: false,
-        resumed: outcome.resumed,
-        files: outcome.files,
-        bytes: outcome.bytes,
-    })
-}
-
-/// A progress bar on a terminal, nothing elsewhere.
-struct Bar(ProgressBar);
-
-impl Bar {
-    fn new(output: Output) -> Self {
-        let bar = ProgressBar::new(0);
-        if output != Output::Table {
-            bar.set_draw_target(ProgressDrawTarget::hidden());
+    fn run(
+        &self,
+        store: &Store<'_>,
+        target: Option<&Target>,
+    ) -> Result<(Document, u8), StoreError> {
+        let lock = store.lock()?;
+        if let Some(target) = target.filter(|_| std::io::stderr().is_terminal())
+            && !store.journal_open()?
+        {
+            eprint!("{}", self.planned(store, target)?.table());
+            if target.decrypt && !self.yes && !confirmed(store)? {
+                return Err(StoreError::Config(
+                    "not confirmed; nothing was changed".to_owned(),
+                ));
+            }
         }
-        let style = "{bar:40} {bytes}/{total_bytes}  {bytes_per_sec}  {eta} left  {msg}";
-        if let Ok(style) = ProgressStyle::with_template(style) {
-            bar.set_style(style);
-        }
-        Self(bar)
-    }
-}
-
-impl Observer for Bar {
-    fn begin(&self, _files: u64, bytes: u64) {
-        self.0.set_length(bytes);
-        self.0.set_position(0);
-    }
-
-    fn bytes(&self, count: u64) {
-        self.0.inc(count);
-    }
-
-    fn file(&self, path: &str) {
-        self.0.set_message(path.to_owned());
-    }
-
-    fn finishing(&self) {
-        self.0.set_message("removing old keys");
-    }
-
-    fn stop(&self) -> bool {
-        STOP.load(Ordering::Relaxed)
-    }
-}
-
-/// Set by Ctrl-C and SIGTERM: the run stops at the next safe point.
-static STOP: AtomicBool = AtomicBool::new(false);
-
-fn watch_signals(bar: &Bar) {
-    let bar = bar.0.clone();
-    // Without the watcher a signal ends the process at once, which the next run repairs as well.
-    let _ = std::thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            let Ok(runtime) = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build()
-            else {
-                return;
-            };
-            runtime.block_on(async {
-                use tokio::signal::unix::{SignalKind, signal};
-                if let (Ok(mut int), Ok(mut term)) = (
-                    signal(SignalKind::interrupt()),
-                    signal(SignalKind::terminate()),
-                ) {
-                    tokio::select! { _ = int.recv() => {}, _ = term.recv() => {} }
-                    STOP.store(true, Ordering::Relaxed);
-                    bar.println("stopping after this batch; run the same command again to go on");
-                }
-            });
+        let most = self
+            .time_limit
+            .map(|most| Duration::from_secs(u64::try_from(most.get().as_secs()).unwrap_or(0)));
+        let progress = Progress::new(most);
+        let bar = progress.bar();
+        signals::watch(move || {
+            let words = "stopping at the next safe place; once more to stop at once";
+            match bar {
+                Some(bar) => bar.println(words),
+                None => eprintln!("{words}"),
+            }
         });
+        let now = u64::try_from(Timestamp::now().as_second()).unwrap_or(0);
+        let verification = self.verification();
+        let result = match target {
+            Some(target) => store.reencrypt(target, verification, now, &progress, lock.as_ref()),
+            None => store
+                .recover(verification, now, &progress)
+                .map(|resumed| Outcome {
+                    resumed,
+                    ..Outcome::default()
+                }),
+        };
+        progress.end();
+        let (outcome, code) = match result {
+            Ok(outcome) => (outcome, 0),
+            Err(StoreError::Interrupted) => (
+                Outcome::default(),
+                signals::came().unwrap_or(exit::UNFINISHED),
+            ),
+            Err(error) => return Err(error),
+        };
+        let finished = code == 0;
+        if !finished {
+            stopped(&progress);
+        }
+        Ok((
+            Document {
+                data_dir: store.seen_as().to_owned(),
+                method: self.to,
+                dry_run: false,
+                resumed: outcome.resumed,
+                finished,
+                files: if finished {
+                    outcome.files
+                } else {
+                    progress.files().0
+                },
+                bytes: if finished {
+                    outcome.bytes
+                } else {
+                    progress.bytes_done().0
+                },
+                seconds: Some(progress.elapsed().as_secs_f64()),
+                estimate: None,
+            },
+            code,
+        ))
+    }
+}
+
+/// Decryption takes a protection away: a person at a terminal is asked.
+fn confirmed(store: &Store<'_>) -> Result<bool, StoreError> {
+    let stdin = std::io::stdin();
+    if !stdin.is_terminal() {
+        return Ok(true);
+    }
+    eprint!("decrypt {} for good? Type yes: ", store.path().display());
+    let mut answer = String::new();
+    let read = std::io::stderr()
+        .flush()
+        .and_then(|()| stdin.lock().read_line(&mut answer));
+    read.map_err(StoreError::io("reading the answer from", "/dev/stdin"))?;
+    Ok(answer.trim() == "yes")
+}
+
+fn stopped(progress: &Progress) {
+    let (files, files_total) = progress.files();
+    let (bytes, bytes_total) = progress.bytes_done();
+    eprintln!(
+        "stopped at a safe place: {files} of {files_total} files, {} of {}, are done",
+        human(bytes),
+        human(bytes_total)
+    );
+    eprintln!(
+        "TiKV is held back until the rest is done. To go on: {}",
+        same_command()
+    );
+}
+
+/// The command line as a shell takes it.
+fn same_command() -> String {
+    let plain = |word: &str| {
+        let fits = |c: char| c.is_ascii_alphanumeric() || "-_./=:,@%+".contains(c);
+        if !word.is_empty() && word.chars().all(fits) {
+            word.to_owned()
+        } else {
+            format!("'{}'", word.replace('\'', "'\\''"))
+        }
+    };
+    std::env::args()
+        .map(|word| plain(&word))
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+impl Document {
+    fn table(&self) -> String {
+        let size = human(self.bytes);
+        let to = self
+            .method
+            .map(|method| format!(" as {method}"))
+            .unwrap_or_default();
+        let mut text = String::new();
+        if self.resumed {
+            text.push_str("finished the run that was open\n");
+        }
+        if let Some(estimate) = &self.estimate {
+            text.push_str(&format!("to rewrite: {} files, {size},{to}\n", self.files));
+            text.push_str(&estimate.table());
+        } else if self.finished && self.files > 0 {
+            let seconds = self.seconds.unwrap_or(0.0).max(0.001);
+            let rate = Duration::from_secs_f64(seconds);
+            let per_second = u128::from(self.bytes) * 1000 / rate.as_millis().max(1);
+            text.push_str(&format!(
+                "rewrote {} files, {size},{to} in {}, {}/s\n",
+                self.files,
+                span(rate.as_secs()),
+                human(u64::try_from(per_second).unwrap_or(u64::MAX))
+            ));
+        } else if self.finished && !self.resumed {
+            text.push_str("nothing to do\n");
+        }
+        text
+    }
 }
