@@ -3,6 +3,7 @@
 //! Everything that reads or writes a data directory goes through [`Fs`], so that a simulator can stand in the place of
 //! the kernel and show what every possible crash leaves behind.
 
+pub mod buffer;
 pub mod os;
 #[cfg(test)]
 pub mod tests;
@@ -51,6 +52,9 @@ pub struct Owner {
 pub trait File: Send {
     /// Reads at `offset` until `buffer` is full or the file ends; returns the bytes read.
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> io::Result<usize>;
+    /// Sets aside room for `bytes`, and may make the file that long with zeros. Nothing of it is durable before
+    /// [`File::sync`]. A file system that can not do it does nothing.
+    fn reserve(&self, bytes: u64) -> io::Result<()>;
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()>;
     /// Makes content and size durable. An error means that nothing is known of the content any more: it is never tried again.
@@ -62,9 +66,18 @@ pub trait File: Send {
 /// A held lock; dropping it lets go.
 pub trait Lock: Send {}
 
+/// A flush of a whole file system, for many small files at once.
+pub trait Barrier: Send {
+    /// Makes content and size of all files durable that were written on this file system since the barrier was made,
+    /// also of those that are closed. Names are not promised: [`Fs::sync_dir`] does that. An error means that nothing is
+    /// known of any of these files; the errors of write-back that happened meanwhile are among them.
+    fn sync(&self) -> io::Result<()>;
+}
+
 /// A file system.
 ///
-/// Flow: names and contents are volatile until `File::sync` (content) and `sync_dir` (names).
+/// Flow: names and contents are volatile until `File::sync` or `Barrier::sync` (content) and `sync_dir` (names). Where a
+/// file is read or written around the page cache, nothing else about it is different: it is not durable any earlier.
 /// Guarantees: no symbolic link is followed in the last part of a path; a new file never replaces an old one.
 /// Assumptions: nobody else writes below the data directory while its lock is held.
 /// Caveats: a lock holds within one kernel; network file systems are not supported (facts, encryption at rest §6.2).
@@ -76,6 +89,14 @@ pub trait Fs: Send + Sync {
     fn open_write(&self, path: &Path) -> io::Result<Box<dyn File>>;
     /// Makes a new file with this owner; fails when the name exists.
     fn create(&self, path: &Path, owner: Owner) -> io::Result<Box<dyn File>>;
+    /// As [`Fs::open`], and reads come from the device where the file system allows that. It is fast only with blocks of
+    /// [`buffer::Buffer`] at multiples of their length.
+    fn open_direct(&self, path: &Path) -> io::Result<Box<dyn File>>;
+    /// As [`Fs::create`], and writes go around the page cache where the file system allows that.
+    fn create_direct(&self, path: &Path, owner: Owner) -> io::Result<Box<dyn File>>;
+    /// Makes a barrier for the file system that `dir` is on. It covers what is written from now on. `None` where such a
+    /// flush would not report lost writes: then each file is synced by itself.
+    fn barrier(&self, dir: &Path) -> io::Result<Option<Box<dyn Barrier>>>;
     /// Makes a further name for a file.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Moves a name over another.

@@ -5,46 +5,152 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{self, AtFlags, CWD, FlockOperation, Mode, OFlags};
+use rustix::fs::{self, AtFlags, CWD, FallocateFlags, FlockOperation, Mode, OFlags};
+use rustix::io::Errno;
 
-use super::{File, Fs, Kind, Lock, Meta, Owner};
+use super::buffer::{ALIGNMENT, is_aligned};
+use super::{Barrier, File, Fs, Kind, Lock, Meta, Owner};
 
 /// The operating system's files.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct OsFs;
 
-struct OsFile(StdFile);
+struct OsFile {
+    file: StdFile,
+    /// Around the page cache. Ends with the first access that is not aligned.
+    direct: AtomicBool,
+}
+
+impl OsFile {
+    fn cached(file: StdFile) -> Box<dyn File> {
+        let direct = AtomicBool::new(false);
+        Box::new(Self { file, direct })
+    }
+
+    /// Takes up a file that was opened with `flags`, around the cache where the file system allows it.
+    fn direct(file: StdFile) -> io::Result<Box<dyn File>> {
+        let flags = fs::fcntl_getfl(&file)?;
+        let direct = match fs::fcntl_setfl(&file, flags | OFlags::DIRECT) {
+            Ok(()) => true,
+            Err(Errno::INVAL | Errno::OPNOTSUPP) => false,
+            Err(error) => return Err(error.into()),
+        };
+        let direct = AtomicBool::new(direct);
+        Ok(Box::new(Self { file, direct }))
+    }
+
+    fn is_direct(&self) -> bool {
+        self.direct.load(Ordering::Relaxed)
+    }
+
+    fn leave_direct(&self) -> io::Result<()> {
+        let flags = fs::fcntl_getfl(&self.file)?;
+        fs::fcntl_setfl(&self.file, flags - OFlags::DIRECT)?;
+        self.direct.store(false, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// True when a call failed because it was direct and the same call can be made through the cache.
+    fn fall_back(&self, error: &io::Error) -> io::Result<bool> {
+        if self.is_direct() && error.raw_os_error() == Some(Errno::INVAL.raw_os_error()) {
+            self.leave_direct()?;
+            return Ok(true);
+        }
+        Ok(false)
+    }
+}
 
 impl File for OsFile {
     fn read_at(&self, mut offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.is_direct()
+            && !(is_aligned(offset, buffer) && buffer.len().is_multiple_of(ALIGNMENT))
+        {
+            self.leave_direct()?;
+        }
         let mut read = 0;
         while read < buffer.len() {
-            match self.0.read_at(&mut buffer[read..], offset) {
+            match self.file.read_at(&mut buffer[read..], offset) {
                 Ok(0) => break,
                 Ok(count) => {
                     read += count;
                     offset += count as u64;
+                    // Only the end of the file cuts a direct read within a block.
+                    if self.is_direct() && !count.is_multiple_of(ALIGNMENT) {
+                        break;
+                    }
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if self.fall_back(&error)? => {}
                 Err(error) => return Err(error),
             }
         }
         Ok(read)
     }
 
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        if bytes == 0 {
+            return Ok(());
+        }
+        match fs::fallocate(&self.file, FallocateFlags::empty(), 0, bytes) {
+            Ok(()) | Err(Errno::OPNOTSUPP | Errno::NOSYS) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        let whole = if self.is_direct() && is_aligned(offset, bytes) {
+            bytes.len() / ALIGNMENT * ALIGNMENT
+        } else {
+            0
+        };
+        let (blocks, tail) = bytes.split_at(whole);
+        match self.file.write_all_at(blocks, offset) {
+            Err(error) if self.fall_back(&error)? => self.file.write_all_at(blocks, offset)?,
+            result => result?,
+        }
+        if !tail.is_empty() {
+            if self.is_direct() {
+                self.leave_direct()?;
+            }
+            self.file.write_all_at(tail, offset + whole as u64)?;
+        }
+        Ok(())
     }
 
     fn sync(&self) -> io::Result<()> {
-        self.0.sync_all()
+        self.file.sync_all()
     }
 
     fn drop_cache(&self) {
         // Advice only: where the file system does not take it, reading back is weaker but not wrong.
-        let _ = fs::fadvise(&self.0, 0, None, fs::Advice::DontNeed);
+        let _ = fs::fadvise(&self.file, 0, None, fs::Advice::DontNeed);
     }
+}
+
+/// An open directory of the file system. It is opened before the writes, because the kernel tells each open file of the
+/// write-back errors since it was opened.
+struct OsBarrier(StdFile);
+
+impl Barrier for OsBarrier {
+    fn sync(&self) -> io::Result<()> {
+        Ok(fs::syncfs(&self.0)?)
+    }
+}
+
+/// Since Linux 5.8 `syncfs` reports that write-back has failed.
+fn syncfs_reports_errors() -> bool {
+    static REPORTS: OnceLock<bool> = OnceLock::new();
+    *REPORTS.get_or_init(|| {
+        let release = rustix::system::uname();
+        let release = release.release().to_string_lossy();
+        let mut numbers = release
+            .split(|c: char| !c.is_ascii_digit())
+            .map(|number| number.parse().unwrap_or(0_u32));
+        (numbers.next(), numbers.next()) >= (Some(5), Some(8))
+    })
 }
 
 struct OsLock(#[expect(dead_code, reason = "held for its drop")] StdFile);
@@ -56,25 +162,48 @@ fn open(path: &Path, flags: OFlags, mode: Mode) -> io::Result<StdFile> {
     Ok(StdFile::from(fd))
 }
 
+fn create(path: &Path, owner: Owner) -> io::Result<StdFile> {
+    let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
+    let file = open(path, flags, Mode::RUSR | Mode::WUSR)?;
+    let made = file.metadata()?;
+    if (made.uid(), made.gid()) != (owner.uid, owner.gid) {
+        let (uid, gid) = (fs::Uid::from_raw(owner.uid), fs::Gid::from_raw(owner.gid));
+        fs::fchown(file.as_fd(), Some(uid), Some(gid))?;
+    }
+    let mode = owner.mode & 0o7777;
+    if made.mode() & 0o7777 != mode {
+        fs::fchmod(file.as_fd(), Mode::from_raw_mode(mode))?;
+    }
+    Ok(file)
+}
+
 impl Fs for OsFs {
     fn open(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        Ok(Box::new(OsFile(open(path, OFlags::RDONLY, Mode::empty())?)))
+        Ok(OsFile::cached(open(path, OFlags::RDONLY, Mode::empty())?))
+    }
+
+    fn open_direct(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        OsFile::direct(open(path, OFlags::RDONLY, Mode::empty())?)
     }
 
     fn open_write(&self, path: &Path) -> io::Result<Box<dyn File>> {
-        Ok(Box::new(OsFile(open(path, OFlags::WRONLY, Mode::empty())?)))
+        Ok(OsFile::cached(open(path, OFlags::WRONLY, Mode::empty())?))
     }
 
     fn create(&self, path: &Path, owner: Owner) -> io::Result<Box<dyn File>> {
-        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
-        let file = open(path, flags, Mode::RUSR | Mode::WUSR)?;
-        let made = file.metadata()?;
-        if (made.uid(), made.gid()) != (owner.uid, owner.gid) {
-            let (uid, gid) = (fs::Uid::from_raw(owner.uid), fs::Gid::from_raw(owner.gid));
-            fs::fchown(file.as_fd(), Some(uid), Some(gid))?;
+        Ok(OsFile::cached(create(path, owner)?))
+    }
+
+    fn create_direct(&self, path: &Path, owner: Owner) -> io::Result<Box<dyn File>> {
+        OsFile::direct(create(path, owner)?)
+    }
+
+    fn barrier(&self, dir: &Path) -> io::Result<Option<Box<dyn Barrier>>> {
+        if !syncfs_reports_errors() {
+            return Ok(None);
         }
-        fs::fchmod(file.as_fd(), Mode::from_raw_mode(owner.mode & 0o7777))?;
-        Ok(Box::new(OsFile(file)))
+        let dir = open(dir, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+        Ok(Some(Box::new(OsBarrier(dir))))
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
@@ -151,7 +280,7 @@ impl Fs for OsFs {
         )?;
         match fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
             Ok(()) => Ok(Some(Box::new(OsLock(file)))),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+            Err(Errno::WOULDBLOCK) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

@@ -9,7 +9,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::fs::{self, File, Fs, Kind, Lock, Meta, Owner, parent};
+use crate::fs::{self, Barrier, File, Fs, Kind, Lock, Meta, Owner, parent};
 
 /// What survives a crash of what was not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -285,6 +285,15 @@ impl File for SimFile {
         Ok(())
     }
 
+    fn reserve(&self, bytes: u64) -> io::Result<()> {
+        let mut state = self.fs.state();
+        state.mutate()?;
+        let inode = state.inodes.get_mut(&self.inode).unwrap();
+        let len = inode.now.len().max(usize::try_from(bytes).unwrap());
+        inode.now.resize(len, 0);
+        Ok(())
+    }
+
     fn sync(&self) -> io::Result<()> {
         let mut state = self.fs.state();
         state.mutate()?;
@@ -294,6 +303,20 @@ impl File for SimFile {
     }
 
     fn drop_cache(&self) {}
+}
+
+/// Makes all content durable, and no name: less than any kernel does.
+struct SimBarrier(SimFs);
+
+impl Barrier for SimBarrier {
+    fn sync(&self) -> io::Result<()> {
+        let mut state = self.0.state();
+        state.mutate()?;
+        for inode in state.inodes.values_mut() {
+            inode.synced = inode.now.clone();
+        }
+        Ok(())
+    }
 }
 
 struct SimLock;
@@ -336,6 +359,18 @@ impl Fs for SimFs {
         };
         self.change(path, Change::Set(name(path), inode))?;
         self.handle(path)
+    }
+
+    fn open_direct(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.open(path)
+    }
+
+    fn create_direct(&self, path: &Path, owner: Owner) -> io::Result<Box<dyn File>> {
+        self.create(path, owner)
+    }
+
+    fn barrier(&self, _dir: &Path) -> io::Result<Option<Box<dyn Barrier>>> {
+        Ok(Some(Box::new(SimBarrier(self.clone()))))
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
