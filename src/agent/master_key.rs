@@ -7,6 +7,7 @@ use super::error::StoreError;
 use crate::crypto::secret::SecretBytes;
 use crate::format::pb::EncryptedContent;
 use crate::kms::aws::{AwsKms, Settings, StaticCredentials};
+use crate::kms::gcp::{self, GcpKms};
 use crate::kms::{MasterKey, MasterKeyError};
 use crate::tikv::encryption_config::{self, MasterKeyConfig};
 
@@ -181,6 +182,23 @@ pub fn build(config: &MasterKeyConfig) -> Result<MasterKey, MasterKeyError> {
             credentials: credentials.as_ref().map(|found| {
                 StaticCredentials::new(&found.access_key, &found.secret_access_key, None)
             }),
+        }))),
+        MasterKeyConfig::GcpKms {
+            key_id,
+            v2,
+            endpoint,
+            credential_file,
+        } => Ok(MasterKey::from_kms(GcpKms::new(gcp::Settings {
+            key_id: key_id.clone(),
+            vendor: if *v2 {
+                gcp::Vendor::V2
+            } else {
+                gcp::Vendor::V1
+            },
+            endpoint: endpoint.clone(),
+            credentials: credential_file
+                .clone()
+                .map_or(gcp::Credentials::Default, gcp::Credentials::File),
         }))),
     }
 }

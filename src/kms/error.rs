@@ -1,5 +1,7 @@
 //! What can be wrong with a master key. Classes are never merged: each has its own remedy.
 
+use std::time::Duration;
+
 use super::file_key::FileKeyError;
 use crate::crypto::rng::NoRandomness;
 
@@ -14,8 +16,10 @@ pub enum Class {
     WrongKey,
     /// There is no such key.
     NotFound,
-    /// The key is disabled or waits for its deletion.
+    /// The key is disabled.
     Disabled,
+    /// The key waits for its deletion: what is under it is lost when nobody cancels that.
+    PendingDeletion,
     /// The request, the answer, the configuration or the envelope is malformed.
     Malformed,
 }
@@ -29,6 +33,7 @@ impl Class {
             Self::WrongKey => "MasterKeyWrong",
             Self::NotFound => "MasterKeyNotFound",
             Self::Disabled => "MasterKeyDisabled",
+            Self::PendingDeletion => "MasterKeyPendingDeletion",
             Self::Malformed => "MasterKeyMalformed",
         }
     }
@@ -40,27 +45,52 @@ impl Class {
             Self::WrongKey => "is not the key that is needed",
             Self::NotFound => "does not exist",
             Self::Disabled => "is disabled",
+            Self::PendingDeletion => "waits for its deletion",
             Self::Malformed => "can not be used",
         }
     }
+}
 
-    const fn remedy(self) -> &'static str {
-        match self {
-            Self::Unavailable => {
+/// Whose key it is: what to do next depends on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    /// AWS KMS, or whatever speaks its protocol.
+    Aws,
+    /// Google Cloud KMS.
+    Gcp,
+}
+
+impl Service {
+    const fn remedy(self, class: Class) -> &'static str {
+        match (class, self) {
+            (Class::Unavailable, _) => {
                 "Check the way from the pod to the KMS endpoint: network policy, DNS, proxy. It is tried again by itself."
             }
-            Self::Denied => {
+            (Class::Denied, Self::Aws) => {
                 "Give the pod's identity kms:DescribeKey, kms:GenerateDataKey and kms:Decrypt on this key, in the key's policy too, and check that the pod has credentials."
             }
-            Self::WrongKey => {
+            (Class::Denied, Self::Gcp) => {
+                "Give the identity cloudkms.cryptoKeys.get, cloudkms.cryptoKeyVersions.useToEncrypt and useToDecrypt on this key and cloudkms.locations.generateRandomBytes on its project, and check credentials and clock of the pod."
+            }
+            (Class::WrongKey, _) => {
                 "Name the symmetric key that this store was encrypted under; a key that was replaced belongs into previous-master-key."
             }
-            Self::NotFound => "Correct key-id, region and account.",
-            Self::Disabled => {
-                "Enable the key, or cancel its deletion, and wait for it to be usable."
+            (Class::NotFound, Self::Aws) => "Correct key-id, region and account.",
+            (Class::NotFound, Self::Gcp) => {
+                "Correct key-id: projects/P/locations/L/keyRings/R/cryptoKeys/K of a key that has a primary version."
             }
-            Self::Malformed => {
+            (Class::Disabled, _) => "Enable the key and wait for it to be usable.",
+            (Class::PendingDeletion, Self::Aws) => {
+                "Cancel its deletion at once (kms:CancelKeyDeletion) and enable it: without the key the data is lost."
+            }
+            (Class::PendingDeletion, Self::Gcp) => {
+                "Restore the key version at once (gcloud kms keys versions restore) and enable it: without it the data is lost."
+            }
+            (Class::Malformed, Self::Aws) => {
                 "Correct key-id, region and endpoint; the endpoint must speak the protocol of AWS KMS."
+            }
+            (Class::Malformed, Self::Gcp) => {
+                "Correct key-id, endpoint and the credentials file; the location of the key must offer Cloud HSM, whose random bytes TiKV asks for."
             }
         }
     }
@@ -72,16 +102,20 @@ impl Class {
 pub struct KmsError {
     /// In which way.
     pub class: Class,
+    /// Whose.
+    pub service: Service,
     /// The key as the configuration names it.
     pub key: String,
     /// What the service or the network said.
     pub message: String,
+    /// When the service wants to be asked again.
+    pub after: Option<Duration>,
 }
 
 impl KmsError {
     /// What to do next.
     pub fn remedy(&self) -> &'static str {
-        self.class.remedy()
+        self.service.remedy(self.class)
     }
 }
 
@@ -127,7 +161,9 @@ impl MasterKeyError {
             Self::File(_) => {
                 "Put 64 hexadecimal digits and one newline, 65 bytes, where [security.encryption.master-key] path points, readable by the user of TiKV."
             }
-            Self::Wrong(_) => Class::WrongKey.remedy(),
+            Self::Wrong(_) => {
+                "Name the master key that this store was encrypted under; one that was replaced belongs into previous-master-key."
+            }
             Self::Mismatch(_) => {
                 "Configure the kind of master key that key.dict was written under; between KMS vendors go through a file key."
             }

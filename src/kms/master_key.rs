@@ -133,10 +133,6 @@ where
     F: Future<Output = Result<T, KmsError>> + Send,
     T: Send,
 {
-    let answer = blocking::wait(Retry::DEFAULT.run(kms.key(), work));
-    Ok(answer.map_err(|error| KmsError {
-        class: Class::Unavailable,
-        key: kms.key().to_owned(),
-        message: error.to_string(),
-    })??)
+    let answer = blocking::wait(Retry::DEFAULT.run(kms, work));
+    Ok(answer.map_err(|error| kms.error(Class::Unavailable, &error.to_string()))??)
 }

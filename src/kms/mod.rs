@@ -9,11 +9,14 @@ mod blocking;
 mod envelope;
 mod error;
 mod file_key;
+pub mod gcp;
+mod jwt;
 mod master_key;
 mod provider;
+mod rest;
 pub mod retry;
 
-pub use error::{Class, KmsError, MasterKeyError};
+pub use error::{Class, KmsError, MasterKeyError, Service};
 pub use file_key::{FileKeyError, check_file_key};
 pub use master_key::MasterKey;
 pub use provider::{DataKey, Kms, prove};

@@ -2,7 +2,7 @@
 
 use futures::future::BoxFuture;
 
-use super::error::{Class, KmsError};
+use super::error::{Class, KmsError, Service};
 use crate::crypto::secret::SecretBytes;
 
 /// A 256-bit key made by a KMS.
@@ -20,8 +20,22 @@ pub trait Kms: Send + Sync {
     /// `kms_vendor` in `key.dict`, as TiKV spells it.
     fn vendor(&self) -> &'static str;
 
+    /// Whose key it is.
+    fn service(&self) -> Service;
+
     /// The key as the configuration names it.
     fn key(&self) -> &str;
+
+    /// A failure of this key.
+    fn error(&self, class: Class, message: &str) -> KmsError {
+        KmsError {
+            class,
+            service: self.service(),
+            key: self.key().to_owned(),
+            message: message.to_owned(),
+            after: None,
+        }
+    }
 
     /// Whether the key exists, is enabled and can wrap.
     fn describe(&self) -> BoxFuture<'_, Result<(), KmsError>>;
@@ -41,9 +55,6 @@ pub async fn prove(kms: &dyn Kms) -> Result<(), KmsError> {
     if back.expose() == made.plaintext.expose() {
         return Ok(());
     }
-    Err(KmsError {
-        class: Class::Malformed,
-        key: kms.key().to_owned(),
-        message: "a data key that it made is another one after it unwrapped it".to_owned(),
-    })
+    let message = "a data key that it made is another one after it unwrapped it";
+    Err(kms.error(Class::Malformed, message))
 }

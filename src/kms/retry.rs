@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::error::{Class, KmsError};
+use super::provider::Kms;
 use crate::crypto::rng;
 
 /// How long and how often.
@@ -26,34 +27,32 @@ impl Retry {
         longest: Duration::from_secs(4),
     };
 
-    /// Does `work` until it succeeds, fails for a reason that lasts, or time is up. `key` is named when it never answered.
-    pub async fn run<T, F>(self, key: &str, work: impl Fn() -> F) -> Result<T, KmsError>
+    /// Does `work` until it succeeds, fails for a reason that lasts, or time is up. A service that says when
+    /// it wants to be asked again is not asked earlier.
+    pub async fn run<T, F>(self, kms: &dyn Kms, work: impl Fn() -> F) -> Result<T, KmsError>
     where
         F: Future<Output = Result<T, KmsError>>,
     {
+        let silent = || {
+            let message = format!("no answer within {:?}", self.deadline);
+            kms.error(Class::Unavailable, &message)
+        };
         let end = Instant::now() + self.deadline;
         let mut pause = self.first;
-        let mut last = None;
+        let mut last: Option<KmsError> = None;
         loop {
             match timeout_at(end, work()).await {
                 Ok(Err(error)) if error.class == Class::Unavailable => last = Some(error),
                 Ok(other) => return other,
-                Err(_) => return Err(last.unwrap_or_else(|| self.silent(key))),
+                Err(_) => return Err(last.unwrap_or_else(silent)),
             }
-            let wait = jittered(pause);
+            let asked = last.as_ref().and_then(|error| error.after);
+            let wait = jittered(pause).max(asked.unwrap_or_default());
             if Instant::now() + wait >= end {
-                return Err(last.unwrap_or_else(|| self.silent(key)));
+                return Err(last.unwrap_or_else(silent));
             }
             sleep(wait).await;
             pause = (pause * 2).min(self.longest);
-        }
-    }
-
-    fn silent(self, key: &str) -> KmsError {
-        KmsError {
-            class: Class::Unavailable,
-            key: key.to_owned(),
-            message: format!("no answer within {:?}", self.deadline),
         }
     }
 }
@@ -69,7 +68,8 @@ mod tests {
     use std::sync::atomic::{AtomicU32, Ordering};
     use std::time::Duration;
 
-    use super::{Class, KmsError, Retry};
+    use super::{Class, Kms as _, KmsError, Retry};
+    use crate::kms::tests::Toy;
 
     const QUICK: Retry = Retry {
         deadline: Duration::from_millis(200),
@@ -78,11 +78,7 @@ mod tests {
     };
 
     fn failure(class: Class) -> KmsError {
-        KmsError {
-            class,
-            key: "k".to_owned(),
-            message: "no".to_owned(),
-        }
+        Toy::AWS.error(class, "no")
     }
 
     #[tokio::test]
@@ -94,19 +90,35 @@ mod tests {
                 _ => Ok("there"),
             }
         };
-        assert_eq!(QUICK.run("k", work).await, Ok("there"));
+        assert_eq!(QUICK.run(&Toy::AWS, work).await, Ok("there"));
     }
 
     #[tokio::test]
     async fn an_outage_that_lasts_is_said_in_time() {
         let work = || async { Err::<(), _>(failure(Class::Unavailable)) };
-        assert_eq!(QUICK.run("k", work).await, Err(failure(Class::Unavailable)));
+        assert_eq!(
+            QUICK.run(&Toy::AWS, work).await,
+            Err(failure(Class::Unavailable))
+        );
         let hangs = std::future::pending::<Result<(), KmsError>>;
-        let error = QUICK.run("k", hangs).await.unwrap_err();
+        let error = QUICK.run(&Toy::AWS, hangs).await.unwrap_err();
         assert_eq!(
             error.to_string(),
-            "KMS key k does not answer: no answer within 200ms"
+            "KMS key toy does not answer: no answer within 200ms"
         );
+    }
+
+    #[tokio::test]
+    async fn a_service_is_not_asked_before_it_wants_to_be() {
+        let work = || async {
+            let mut busy = failure(Class::Unavailable);
+            busy.after = Some(Duration::from_mins(1));
+            Err::<(), _>(busy)
+        };
+        let start = std::time::Instant::now();
+        let error = QUICK.run(&Toy::AWS, work).await.unwrap_err();
+        assert_eq!(error.after, Some(Duration::from_mins(1)));
+        assert!(start.elapsed() < QUICK.deadline, "it waited for nothing");
     }
 
     #[tokio::test]
@@ -116,7 +128,10 @@ mod tests {
             tries.fetch_add(1, Ordering::Relaxed);
             Err::<(), _>(failure(Class::Denied))
         };
-        assert_eq!(QUICK.run("k", work).await, Err(failure(Class::Denied)));
+        assert_eq!(
+            QUICK.run(&Toy::AWS, work).await,
+            Err(failure(Class::Denied))
+        );
         assert_eq!(tries.into_inner(), 1);
     }
 }

@@ -3,20 +3,31 @@ use std::sync::Arc;
 use futures::FutureExt;
 use futures::future::BoxFuture;
 
-use super::{Class, DataKey, Kms, KmsError, MasterKey, MasterKeyError, prove};
+use super::{Class, DataKey, Kms, KmsError, MasterKey, MasterKeyError, Service, prove};
 use crate::crypto::rng;
 use crate::crypto::secret::SecretBytes;
 use crate::format::pb::EncryptedContent;
 
 /// Wraps by XOR with one byte; counts nothing, forgets nothing.
-struct Toy {
+pub(super) struct Toy {
     mask: u8,
     vendor: &'static str,
+}
+
+impl Toy {
+    pub(super) const AWS: Self = Self {
+        mask: 1,
+        vendor: "AWS",
+    };
 }
 
 impl Kms for Toy {
     fn vendor(&self) -> &'static str {
         self.vendor
+    }
+
+    fn service(&self) -> Service {
+        Service::Aws
     }
 
     fn key(&self) -> &'static str {
@@ -153,6 +164,10 @@ struct Liar(Toy);
 impl Kms for Liar {
     fn vendor(&self) -> &'static str {
         self.0.vendor()
+    }
+
+    fn service(&self) -> Service {
+        self.0.service()
     }
 
     fn key(&self) -> &'static str {

@@ -12,9 +12,10 @@ use super::error::Error;
 use super::objects::Objects;
 use super::reconcile::Context;
 use crate::api::AWS_KEYS;
-use crate::api::v1alpha1::{AwsKms, FileMasterKey, TikvSecurity};
+use crate::api::v1alpha1::{AwsKms, FileMasterKey, GcpKms, GcpVendor, TikvSecurity};
+use crate::crypto::secret::SecretBytes;
 use crate::kms::aws::{self, Settings, StaticCredentials};
-use crate::kms::{Class, MasterKeyError, check_file_key};
+use crate::kms::{Class, Kms, MasterKeyError, check_file_key, gcp};
 use crate::plan::observed::{MasterKeyClass, MasterKeyProof};
 
 /// A good proof holds for this long.
@@ -37,54 +38,107 @@ pub(super) async fn prove(
     let Some(encryption) = &resource.spec.encryption else {
         return Ok(MasterKeyProof::NotAsked);
     };
-    match (&encryption.master_key.aws_kms, &encryption.master_key.file) {
-        (Some(key), None) => prove_aws(&context.proofs, objects, key).await,
-        (None, Some(key)) => prove_file(objects, key).await,
+    let key = &encryption.master_key;
+    let subject = match (&key.aws_kms, &key.gcp_kms, &key.file) {
+        (Some(key), None, None) => aws_subject(objects, key).await?,
+        (None, Some(key), None) => google_subject(objects, key).await?,
+        (None, None, Some(key)) => return prove_file(objects, key).await,
         // The planner says what is wrong with the spec.
-        _ => Ok(MasterKeyProof::NotAsked),
+        _ => return Ok(MasterKeyProof::NotAsked),
+    };
+    match subject {
+        Ok(subject) => Ok(prove_kms(&context.proofs, subject).await),
+        Err(refused) => Ok(refused),
     }
 }
 
-async fn prove_aws(
-    proofs: &Proofs,
-    objects: &Objects,
-    key: &AwsKms,
-) -> Result<MasterKeyProof, Error> {
-    let secret = match &key.credentials_secret {
-        None => None,
-        Some(reference) => match objects.get::<Secret>(&reference.name).await? {
-            Some(secret) => Some(secret),
-            None => return Ok(no_secret(&reference.name)),
-        },
-    };
-    let credentials = match secret.as_ref().map(credentials).transpose() {
-        Ok(credentials) => credentials,
-        Err(refused) => return Ok(refused),
-    };
-    let version = secret.and_then(|secret| secret.resource_version());
-    let what = format!("{:?}", (key, version));
+/// A key to be proven.
+struct Subject {
+    /// All that decides whether it can be used: the same text, the same proof.
+    what: String,
+    kms: Box<dyn Kms>,
+}
+
+async fn prove_kms(proofs: &Proofs, subject: Subject) -> MasterKeyProof {
+    let Subject { what, kms } = subject;
     if let Some(known) = proofs.recent(&what) {
-        return Ok(known);
+        return known;
     }
-    let kms = aws::AwsKms::new(Settings {
-        key_id: key.key_id.clone(),
-        region: Some(key.region.clone()),
-        endpoint: key.endpoint.clone(),
-        credentials,
-    });
-    let proof = match tokio::time::timeout(PATIENCE, crate::kms::prove(&kms)).await {
+    let proof = match tokio::time::timeout(PATIENCE, crate::kms::prove(kms.as_ref())).await {
         Ok(Ok(())) => MasterKeyProof::Usable,
         Ok(Err(error)) => refused(error.class, error.to_string(), error.remedy()),
         Err(_) => MasterKeyProof::Refused {
             class: MasterKeyClass::Unavailable,
-            message: format!("KMS key {} did not answer in {PATIENCE:?}", key.key_id),
+            message: format!("KMS key {} did not answer in {PATIENCE:?}", kms.key()),
             remedy: "Check the way from the operator to the KMS endpoint: network policy, DNS, \
                      proxy. It is tried again by itself."
                 .to_owned(),
         },
     };
     proofs.remember(what, proof.clone());
-    Ok(proof)
+    proof
+}
+
+async fn aws_subject(
+    objects: &Objects,
+    key: &AwsKms,
+) -> Result<Result<Subject, MasterKeyProof>, Error> {
+    let secret = match &key.credentials_secret {
+        None => None,
+        Some(reference) => match objects.get::<Secret>(&reference.name).await? {
+            Some(secret) => Some(secret),
+            None => return Ok(Err(no_secret(&reference.name))),
+        },
+    };
+    let credentials = match secret.as_ref().map(credentials).transpose() {
+        Ok(credentials) => credentials,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    let version = secret.and_then(|secret| secret.resource_version());
+    Ok(Ok(Subject {
+        what: format!("{:?}", (key, version)),
+        kms: Box::new(aws::AwsKms::new(Settings {
+            key_id: key.key_id.clone(),
+            region: Some(key.region.clone()),
+            endpoint: key.endpoint.clone(),
+            credentials,
+        })),
+    }))
+}
+
+async fn google_subject(
+    objects: &Objects,
+    key: &GcpKms,
+) -> Result<Result<Subject, MasterKeyProof>, Error> {
+    let mut version = None;
+    let mut credentials = gcp::Credentials::Default;
+    if let Some(reference) = &key.credentials_secret {
+        let Some(secret) = objects.get::<Secret>(&reference.name).await? else {
+            return Ok(Err(no_secret(&reference.name)));
+        };
+        let Some(content) = content(&secret, &reference.key) else {
+            return Ok(Err(no_key(&reference.name, &reference.key)));
+        };
+        credentials = gcp::Credentials::Json(SecretBytes::new(content.to_vec()));
+        version = secret.resource_version();
+    }
+    Ok(Ok(Subject {
+        what: format!("{:?}", (key, version)),
+        kms: Box::new(gcp::GcpKms::new(gcp::Settings {
+            key_id: key.key_id.clone(),
+            vendor: match key.vendor {
+                GcpVendor::Gcp => gcp::Vendor::V1,
+                GcpVendor::GcpV2 => gcp::Vendor::V2,
+            },
+            endpoint: key.endpoint.clone(),
+            credentials,
+        })),
+    }))
+}
+
+fn content<'a>(secret: &'a Secret, key: &str) -> Option<&'a [u8]> {
+    let data = secret.data.as_ref()?.get(key)?;
+    Some(&data.0)
 }
 
 async fn prove_file(objects: &Objects, key: &FileMasterKey) -> Result<MasterKeyProof, Error> {
@@ -92,15 +146,11 @@ async fn prove_file(objects: &Objects, key: &FileMasterKey) -> Result<MasterKeyP
     let Some(secret) = objects.get::<Secret>(&reference.name).await? else {
         return Ok(no_secret(&reference.name));
     };
-    let Some(text) = secret
-        .data
-        .as_ref()
-        .and_then(|data| data.get(&reference.key))
-    else {
+    let Some(text) = content(&secret, &reference.key) else {
         return Ok(no_key(&reference.name, &reference.key));
     };
     let path = format!("Secret {} key {}", reference.name, reference.key);
-    Ok(match check_file_key(Path::new(&path), &text.0) {
+    Ok(match check_file_key(Path::new(&path), text) {
         Ok(()) => MasterKeyProof::Usable,
         Err(error) => {
             let error = MasterKeyError::from(error);
@@ -115,8 +165,7 @@ async fn prove_file(objects: &Objects, key: &FileMasterKey) -> Result<MasterKeyP
 
 fn credentials(secret: &Secret) -> Result<StaticCredentials, MasterKeyProof> {
     let [id, key, token] = AWS_KEYS.map(|name| {
-        let data = secret.data.as_ref().and_then(|data| data.get(name));
-        let text = data.and_then(|bytes| std::str::from_utf8(&bytes.0).ok());
+        let text = content(secret, name).and_then(|bytes| std::str::from_utf8(bytes).ok());
         text.map(str::trim).filter(|text| !text.is_empty())
     });
     let name = secret.name_any();
@@ -145,7 +194,10 @@ fn refused(class: Class, message: String, remedy: &str) -> MasterKeyProof {
     let class = match class {
         Class::Unavailable => MasterKeyClass::Unavailable,
         Class::Denied => MasterKeyClass::Denied,
-        Class::WrongKey | Class::NotFound | Class::Disabled => MasterKeyClass::WrongKey,
+        Class::WrongKey => MasterKeyClass::WrongKey,
+        Class::NotFound => MasterKeyClass::NotFound,
+        Class::Disabled => MasterKeyClass::Disabled,
+        Class::PendingDeletion => MasterKeyClass::PendingDeletion,
         Class::Malformed => MasterKeyClass::Malformed,
     };
     MasterKeyProof::Refused {

@@ -72,6 +72,9 @@ pub const fn master_key_reason(class: MasterKeyClass) -> &'static str {
         MasterKeyClass::Unavailable => "MasterKeyUnavailable",
         MasterKeyClass::Denied => "MasterKeyDenied",
         MasterKeyClass::WrongKey => "MasterKeyWrong",
+        MasterKeyClass::NotFound => "MasterKeyNotFound",
+        MasterKeyClass::Disabled => "MasterKeyDisabled",
+        MasterKeyClass::PendingDeletion => "MasterKeyPendingDeletion",
         MasterKeyClass::Malformed => "MasterKeyMalformed",
     }
 }

@@ -5,11 +5,13 @@ use std::net::IpAddr;
 
 use jiff::SignedDuration;
 
-use super::names::{MASTER_KEY, MASTER_KEY_FILE, Part};
+use super::names::{CREDENTIALS, GOOGLE_CREDENTIALS, MASTER_KEY, MASTER_KEY_FILE, Part};
 use super::observed::Observed;
 use crate::api::desired::Verification;
 use crate::api::method::Method;
-use crate::api::v1alpha1::{Environment, MasterKey, ReencryptionPolicy, SelfSigned};
+use crate::api::v1alpha1::{
+    AwsKms, Environment, GcpKms, GcpVendor, MasterKey, ReencryptionPolicy, SelfSigned,
+};
 use crate::tikv::tikv_toml::{EncryptionConfig, MasterKeyConfig};
 
 /// Why nothing may be touched, and what a person must do.
@@ -67,6 +69,8 @@ pub struct EncryptionDesired {
     pub config: EncryptionConfig,
     /// Secret with AWS credentials.
     pub credentials: Option<String>,
+    /// Credentials file of TiKV's client for the KMS.
+    pub credentials_file: Option<SecretFile>,
     /// Secret and key of the file master key.
     pub key_secret: Option<(String, String)>,
     /// How long a data key is used.
@@ -75,6 +79,17 @@ pub struct EncryptionDesired {
     pub policy: ReencryptionPolicy,
     /// How rewritten files are proven.
     pub verification: Verification,
+}
+
+/// One key of a Secret as a file in the pod.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretFile {
+    /// The Secret.
+    pub secret: String,
+    /// The key in it.
+    pub key: String,
+    /// Name of the file in the directory of its volume.
+    pub file: &'static str,
 }
 
 /// Parses; repeats what admission checks, because rules can be missing there.
@@ -159,22 +174,23 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
                     "Write reencryption.verification: Full.",
                 ));
             }
-            let (master_key, credentials, key_secret) = master_key(&wanted.master_key)?;
-            if production && key_secret.is_some() {
+            let key = master_key(&wanted.master_key)?;
+            if production && key.key_secret.is_some() {
                 return Err(Blocker::new(
                     "ForbiddenInProduction",
                     "production forbids the file master key, because it is stored in the cluster",
-                    "Write masterKey.awsKms, or environment: staging.",
+                    "Write masterKey.awsKms or masterKey.gcpKms, or environment: staging.",
                 ));
             }
             Some(EncryptionDesired {
                 config: EncryptionConfig {
                     method: wanted.method,
                     rotation_period: wanted.data_key_rotation_period.to_string(),
-                    master_key,
+                    master_key: key.config,
                 },
-                credentials,
-                key_secret,
+                credentials: key.credentials,
+                credentials_file: key.credentials_file,
+                key_secret: key.key_secret,
                 rotation_period: wanted.data_key_rotation_period.get(),
                 policy: wanted.reencryption.policy,
                 verification: wanted.reencryption.verification,
@@ -199,34 +215,80 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
     })
 }
 
-type ParsedKey = (MasterKeyConfig, Option<String>, Option<(String, String)>);
+/// The master key and what of Secrets the pods need for it.
+struct ParsedKey {
+    config: MasterKeyConfig,
+    credentials: Option<String>,
+    credentials_file: Option<SecretFile>,
+    key_secret: Option<(String, String)>,
+}
+
+impl ParsedKey {
+    fn new(config: MasterKeyConfig) -> Self {
+        Self {
+            config,
+            credentials: None,
+            credentials_file: None,
+            key_secret: None,
+        }
+    }
+}
 
 fn master_key(key: &MasterKey) -> Result<ParsedKey, Blocker> {
-    match (&key.aws_kms, &key.file) {
-        (Some(kms), None) => Ok((
-            MasterKeyConfig::AwsKms {
-                key_id: kms.key_id.clone(),
-                region: kms.region.clone(),
-                endpoint: kms.endpoint.clone(),
-            },
-            kms.credentials_secret
-                .as_ref()
-                .map(|secret| secret.name.clone()),
-            None,
-        )),
-        (None, Some(file)) => Ok((
-            MasterKeyConfig::File {
-                path: format!("{MASTER_KEY}/{MASTER_KEY_FILE}"),
-            },
-            None,
-            Some((file.secret.name.clone(), file.secret.key.clone())),
-        )),
+    match (&key.aws_kms, &key.gcp_kms, &key.file) {
+        (Some(kms), None, None) => Ok(aws(kms)),
+        (None, Some(kms), None) => google(kms),
+        (None, None, Some(file)) => {
+            let path = format!("{MASTER_KEY}/{MASTER_KEY_FILE}");
+            Ok(ParsedKey {
+                key_secret: Some((file.secret.name.clone(), file.secret.key.clone())),
+                ..ParsedKey::new(MasterKeyConfig::File { path })
+            })
+        }
         _ => Err(Blocker::new(
             "InvalidSpec",
             "encryption.masterKey does not name exactly one master key",
-            "Write either awsKms or file.",
+            "Write one of awsKms, gcpKms and file.",
         )),
     }
+}
+
+fn aws(kms: &AwsKms) -> ParsedKey {
+    let secret = kms.credentials_secret.as_ref();
+    ParsedKey {
+        credentials: secret.map(|secret| secret.name.clone()),
+        ..ParsedKey::new(MasterKeyConfig::AwsKms {
+            key_id: kms.key_id.clone(),
+            region: kms.region.clone(),
+            endpoint: kms.endpoint.clone(),
+        })
+    }
+}
+
+fn google(kms: &GcpKms) -> Result<ParsedKey, Blocker> {
+    if kms.endpoint.is_some() && kms.vendor == GcpVendor::Gcp {
+        return Err(Blocker::new(
+            "InvalidSpec",
+            "encryption.masterKey.gcpKms.endpoint is read by TiKV's second client only",
+            "Write vendor: gcp_v2, or no endpoint.",
+        ));
+    }
+    let file = kms.credentials_secret.as_ref().map(|secret| SecretFile {
+        secret: secret.name.clone(),
+        key: secret.key.clone(),
+        file: GOOGLE_CREDENTIALS,
+    });
+    let path = file.as_ref();
+    let config = MasterKeyConfig::GcpKms {
+        key_id: kms.key_id.clone(),
+        vendor: kms.vendor.name(),
+        endpoint: kms.endpoint.clone(),
+        credential_file: path.map(|file| format!("{CREDENTIALS}/{}", file.file)),
+    };
+    Ok(ParsedKey {
+        credentials_file: file,
+        ..ParsedKey::new(config)
+    })
 }
 
 /// True for a DNS name, also one with a leading wildcard.

@@ -19,6 +19,7 @@ pub mod rollout;
 pub mod stage;
 pub mod template;
 pub mod tls;
+pub mod versions;
 pub mod volumes;
 
 #[cfg(test)]
@@ -65,6 +66,7 @@ fn prepare(observed: &Observed) -> Result<Prepared<'_>, Blocker> {
     let tikv = detect(Part::Tikv, &cluster.tikv.stateful_set, &observed.tikv)?;
     let pd = detect(Part::Pd, &cluster.pd.stateful_set, &observed.pd)?;
     checks::no_tiflash(observed)?;
+    versions::kms(observed, &desired, &tikv)?;
     Ok(Prepared { desired, tikv, pd })
 }
 

@@ -69,6 +69,10 @@ pub const PD_TLS: &str = "/var/lib/pd-tls";
 pub const MASTER_KEY: &str = "/var/lib/tikv-security/master-key";
 /// File of the master key in that directory.
 pub const MASTER_KEY_FILE: &str = "key";
+/// Directory of a credentials file, where TiKV and the agent see it.
+pub const CREDENTIALS: &str = "/var/lib/tikv-security/credentials";
+/// Credentials file of Google in that directory.
+pub const GOOGLE_CREDENTIALS: &str = "google.json";
 /// Volumes that are added to the pod template.
 pub const VOLUME_TLS: &str = "tikv-security-tls";
 /// Volume of the agent's leaf.
@@ -77,5 +81,7 @@ pub const VOLUME_AGENT_TLS: &str = "tikv-security-agent-tls";
 pub const VOLUME_AGENT_CONFIG: &str = "tikv-security-desired";
 /// Volume of the agent's run directory.
 pub const VOLUME_RUN: &str = "tikv-security-run";
+/// Volume of a credentials file.
+pub const VOLUME_CREDENTIALS: &str = "tikv-security-credentials";
 /// Volume of the file master key.
 pub const VOLUME_MASTER_KEY: &str = "tikv-security-master-key";

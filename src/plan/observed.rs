@@ -166,6 +166,12 @@ pub enum MasterKeyClass {
     Denied,
     /// Not the key, or not one that can wrap.
     WrongKey,
+    /// There is no such key.
+    NotFound,
+    /// The key is disabled.
+    Disabled,
+    /// The key waits for its deletion.
+    PendingDeletion,
     /// The configuration or the key material is malformed or missing.
     Malformed,
 }

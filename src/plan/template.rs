@@ -8,9 +8,9 @@ use super::desired::EncryptionDesired;
 use super::detect::Layout;
 use super::merge::{covers, put};
 use super::names::{
-    AGENT_CONFIG, AGENT_CONTAINER, AGENT_RUN, AGENT_TLS, MASTER_KEY, MASTER_KEY_FILE, PD_TLS, Part,
-    TIKV_TLS, VOLUME_AGENT_CONFIG, VOLUME_AGENT_TLS, VOLUME_MASTER_KEY, VOLUME_RUN, VOLUME_TLS,
-    agent_config,
+    AGENT_CONFIG, AGENT_CONTAINER, AGENT_RUN, AGENT_TLS, CREDENTIALS, MASTER_KEY, MASTER_KEY_FILE,
+    PD_TLS, Part, TIKV_TLS, VOLUME_AGENT_CONFIG, VOLUME_AGENT_TLS, VOLUME_CREDENTIALS,
+    VOLUME_MASTER_KEY, VOLUME_RUN, VOLUME_TLS, agent_config,
 };
 use super::probes;
 use crate::api::{AGENT_PORT, AWS_KEYS};
@@ -130,6 +130,13 @@ fn add_agent(
         put(&mut pod["volumes"], "name", volume);
         let mounts = &mut pod["containers"][layout.container]["volumeMounts"];
         put(mounts, "mountPath", mount(VOLUME_MASTER_KEY, MASTER_KEY));
+    }
+    if let Some(file) = &encryption.credentials_file {
+        let mut volume = secret_volume(VOLUME_CREDENTIALS, &file.secret);
+        volume["secret"]["items"] = json!([{"key": file.key, "path": file.file}]);
+        put(&mut pod["volumes"], "name", volume);
+        let mounts = &mut pod["containers"][layout.container]["volumeMounts"];
+        put(mounts, "mountPath", mount(VOLUME_CREDENTIALS, CREDENTIALS));
     }
     if let Some(secret) = &encryption.credentials {
         for key in AWS_KEYS {

@@ -43,6 +43,17 @@ pub enum MasterKeyConfig {
         /// Credentials in the configuration, used only when both are there.
         credentials: Option<InlineCredentials>,
     },
+    /// A key in Google Cloud KMS.
+    GcpKms {
+        /// `projects/P/locations/L/keyRings/R/cryptoKeys/K`.
+        key_id: String,
+        /// Whether it is `gcp_v2`.
+        v2: bool,
+        /// URL when it is not Google's own; only `gcp_v2` has one.
+        endpoint: Option<String>,
+        /// Credentials file; `None` for Google's default credentials.
+        credential_file: Option<PathBuf>,
+    },
 }
 
 /// `[….master-key.aws]`. Never shown.
@@ -89,7 +100,9 @@ pub enum EncryptionConfigError {
     #[error("security.encryption.{0} must be set")]
     Missing(String),
     /// A KMS that this program does not speak to.
-    #[error("security.encryption.{table}.vendor is {found:?}; this version knows aws only")]
+    #[error(
+        "security.encryption.{table}.vendor is {found:?}; this version knows aws, gcp and gcp_v2"
+    )]
     Vendor {
         /// The table.
         table: &'static str,
@@ -168,17 +181,42 @@ fn kms(
         Ok(text(table, name, key)?.filter(|text| !text.is_empty()))
     };
     let vendor = optional("vendor")?.unwrap_or_default();
-    if !matches!(vendor.as_str(), "" | "aws") {
-        return Err(EncryptionConfigError::Vendor {
+    match vendor.as_str() {
+        "" | "aws" => Ok(MasterKeyConfig::AwsKms {
+            key_id,
+            region: optional("region")?,
+            endpoint: optional("endpoint")?,
+            credentials: credentials(table, name)?,
+        }),
+        "gcp" | "gcp_v2" => {
+            let v2 = vendor == "gcp_v2";
+            let endpoint = optional("endpoint")?.filter(|_| v2);
+            google(table, name, key_id, v2, endpoint)
+        }
+        _ => Err(EncryptionConfigError::Vendor {
             table: name,
             found: vendor,
-        });
+        }),
     }
-    Ok(MasterKeyConfig::AwsKms {
+}
+
+fn google(
+    parent: &dyn TableLike,
+    name: &str,
+    key_id: String,
+    v2: bool,
+    endpoint: Option<String>,
+) -> Result<MasterKeyConfig, EncryptionConfigError> {
+    let section = format!("{name}.gcp");
+    // TiKV does not start without it (facts, encryption at rest §1.2).
+    let gcp = table(parent.get("gcp"), &section)?
+        .ok_or_else(|| EncryptionConfigError::Missing(section.clone()))?;
+    let credential_file = text(gcp, &section, "credential-file-path")?;
+    Ok(MasterKeyConfig::GcpKms {
         key_id,
-        region: optional("region")?,
-        endpoint: optional("endpoint")?,
-        credentials: credentials(table, name)?,
+        v2,
+        endpoint,
+        credential_file: credential_file.map(PathBuf::from),
     })
 }
 
@@ -267,6 +305,27 @@ mod tests {
     }
 
     #[test]
+    fn only_the_second_client_of_google_has_an_endpoint() {
+        for (vendor, second) in [("gcp", false), ("gcp_v2", true)] {
+            let found = parse(&format!(
+                "[security.encryption.master-key]\ntype = \"kms\"\nkey-id = \"k\"\nvendor = \"{vendor}\"\nendpoint = \"http://e\"\n\
+                 [security.encryption.master-key.gcp]\ncredential-file-path = \"/c\"\n",
+            ));
+            let MasterKeyConfig::GcpKms {
+                v2,
+                endpoint,
+                credential_file,
+                ..
+            } = found.unwrap().master_key
+            else {
+                panic!("not Google's");
+            };
+            assert_eq!((v2, endpoint.is_some()), (second, second));
+            assert_eq!(credential_file, Some("/c".into()));
+        }
+    }
+
+    #[test]
     fn what_tikv_refuses_is_refused() {
         let refused = |body: &str| {
             let text = format!("[security.encryption]\n{body}");
@@ -288,6 +347,10 @@ mod tests {
         assert!(
             refused("master-key = { type = \"kms\", key-id = \"k\", vendor = \"azure\" }")
                 .contains("azure")
+        );
+        assert_eq!(
+            refused("master-key = { type = \"kms\", key-id = \"k\", vendor = \"gcp\" }"),
+            "security.encryption.master-key.gcp must be set"
         );
         assert_eq!(
             refused("= secret"),

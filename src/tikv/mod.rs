@@ -7,3 +7,4 @@ pub mod pd_toml;
 pub mod status_port;
 pub mod store_config;
 pub mod tikv_toml;
+pub mod version;

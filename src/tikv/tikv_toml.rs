@@ -46,6 +46,17 @@ pub enum MasterKeyConfig {
         /// `endpoint`.
         endpoint: Option<String>,
     },
+    /// Google Cloud KMS.
+    GcpKms {
+        /// `key-id`.
+        key_id: String,
+        /// `vendor`: `gcp` or `gcp_v2`.
+        vendor: &'static str,
+        /// `endpoint`; only `gcp_v2` reads it.
+        endpoint: Option<String>,
+        /// `gcp.credential-file-path`; Google's default credentials without it.
+        credential_file: Option<String>,
+    },
     /// A file of 65 bytes.
     File {
         /// `path`.
@@ -157,12 +168,19 @@ fn master_key(section: &mut dyn TableLike, wanted: &MasterKeyConfig) -> Result<(
         "file" => text(section, "path"),
         _ => text(section, "key-id"),
     };
-    let (name, identity) = match wanted {
-        MasterKeyConfig::AwsKms { key_id, .. } => ("kms", key_id),
-        MasterKeyConfig::File { path } => ("file", path),
+    let (name, vendor, identity) = match wanted {
+        MasterKeyConfig::AwsKms { key_id, .. } => ("kms", "aws", key_id),
+        MasterKeyConfig::GcpKms { key_id, vendor, .. } => ("kms", *vendor, key_id),
+        MasterKeyConfig::File { path } => ("file", "", path),
     };
-    let other = !present.is_empty() && (kind != name || &present != identity);
+    let found = match (kind.as_str(), text(section, "vendor")) {
+        ("kms", vendor) if vendor.is_empty() => "aws".to_owned(),
+        ("kms", vendor) => vendor,
+        _ => String::new(),
+    };
+    let other = !present.is_empty() && (kind != name || found != vendor || &present != identity);
     if other {
+        let kind = if found.is_empty() { kind } else { found };
         return Err(TomlProblem::OtherMasterKey(format!("{kind} {present}")));
     }
     set(section, "type", value(name));
@@ -172,17 +190,45 @@ fn master_key(section: &mut dyn TableLike, wanted: &MasterKeyConfig) -> Result<(
             region,
             endpoint,
         } => {
-            set(section, "vendor", value("aws"));
+            set(section, "vendor", value(vendor));
             set(section, "key-id", value(key_id));
             set(section, "region", value(region));
-            match endpoint {
-                Some(endpoint) => set(section, "endpoint", value(endpoint)),
-                None => drop(section.remove("endpoint")),
-            }
+            set_or_remove(section, "endpoint", endpoint.as_deref());
+        }
+        MasterKeyConfig::GcpKms {
+            key_id,
+            endpoint,
+            credential_file,
+            ..
+        } => {
+            set(section, "vendor", value(vendor));
+            set(section, "key-id", value(key_id));
+            set_or_remove(section, "endpoint", endpoint.as_deref());
+            // TiKV demands the table, even when nothing is in it (facts, encryption at rest §1.2).
+            let gcp = explicit_table(section, "gcp")?;
+            set_or_remove(gcp, "credential-file-path", credential_file.as_deref());
         }
         MasterKeyConfig::File { path } => set(section, "path", value(path)),
     }
     Ok(())
+}
+
+fn set_or_remove(section: &mut dyn TableLike, key: &str, wanted: Option<&str>) {
+    match wanted {
+        Some(wanted) => set(section, key, value(wanted)),
+        None => drop(section.remove(key)),
+    }
+}
+
+/// A table that is written even when it is empty.
+fn explicit_table<'a>(
+    parent: &'a mut dyn TableLike,
+    key: &str,
+) -> Result<&'a mut dyn TableLike, TomlProblem> {
+    if parent.get(key).is_none() {
+        parent.insert(key, Item::Table(Table::new()));
+    }
+    table(parent, key)
 }
 
 /// Ours are added to those that are admitted already: whoever could talk to TiKV still can.
@@ -310,6 +356,53 @@ mod tests {
         let source = "[security.encryption.master-key]\ntype = \"file\"\npath = \"/k\"\n";
         let refused = edit(source, &change());
         assert_eq!(refused, Err(TomlProblem::OtherMasterKey("file /k".into())));
+    }
+
+    fn google(credential_file: Option<&str>) -> TikvChange {
+        let mut change = change();
+        if let Some(encryption) = &mut change.encryption {
+            encryption.master_key = MasterKeyConfig::GcpKms {
+                key_id: "projects/p/locations/l/keyRings/r/cryptoKeys/k".into(),
+                vendor: "gcp",
+                endpoint: None,
+                credential_file: credential_file.map(str::to_owned),
+            };
+        }
+        change
+    }
+
+    #[test]
+    fn the_table_of_google_is_there_even_when_it_is_empty() {
+        for source in [
+            "",
+            "[security.encryption]\nmaster-key = { type = \"plaintext\" }\n",
+        ] {
+            let edited = edit(source, &google(None)).unwrap();
+            let document = edited.parse::<DocumentMut>().unwrap();
+            let key = &document["security"]["encryption"]["master-key"];
+            assert!(key["gcp"].is_table_like(), "{edited}");
+            assert_eq!(key["vendor"].as_str(), Some("gcp"));
+            let edited = edit(&edited, &google(Some("/c/key.json"))).unwrap();
+            let path = [
+                "security",
+                "encryption",
+                "master-key",
+                "gcp",
+                "credential-file-path",
+            ];
+            assert_eq!(
+                text_at(&edited, &path).unwrap().as_deref(),
+                Some("/c/key.json")
+            );
+            assert_eq!(edit(&edited, &google(Some("/c/key.json"))).unwrap(), edited);
+        }
+    }
+
+    #[test]
+    fn another_vendor_of_the_same_key_is_another_master_key() {
+        let source = "[security.encryption.master-key]\ntype = \"kms\"\nvendor = \"gcp_v2\"\nkey-id = \"projects/p/locations/l/keyRings/r/cryptoKeys/k\"\n";
+        let refused = edit(source, &google(None)).unwrap_err().to_string();
+        assert!(refused.contains("gcp_v2 projects/p"), "{refused}");
     }
 
     #[test]

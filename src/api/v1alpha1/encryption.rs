@@ -29,13 +29,16 @@ pub struct Encryption {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("has(self.awsKms) != has(self.file)").message("exactly one master key: write either awsKms or file"),
-    validation = Rule::new("has(self.awsKms) == has(oldSelf.awsKms)").message("the kind of the master key can not be changed: the stores' keys are wrapped by the present one; keep it")
+    validation = Rule::new("[has(self.awsKms), has(self.gcpKms), has(self.file)].exists_one(one, one)").message("exactly one master key: write one of awsKms, gcpKms and file"),
+    validation = Rule::new("has(self.awsKms) == has(oldSelf.awsKms) && has(self.gcpKms) == has(oldSelf.gcpKms)").message("the kind of the master key can not be changed: the stores' keys are wrapped by the present one; keep it")
 )]
 pub struct MasterKey {
     /// AWS KMS, or whatever speaks its protocol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aws_kms: Option<AwsKms>,
+    /// Google Cloud KMS. TiKV 8.0.0 or later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gcp_kms: Option<GcpKms>,
     /// A key in a Secret. Not in production.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FileMasterKey>,
@@ -60,6 +63,54 @@ pub struct AwsKms {
     /// identity of the pods' service account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credentials_secret: Option<SecretRef>,
+}
+
+/// A key in Google Cloud KMS.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("!has(self.endpoint) || self.vendor == 'gcp_v2'").message("endpoint is read by TiKV's second client only; write vendor: gcp_v2, or no endpoint"))]
+pub struct GcpKms {
+    /// Resource name of a symmetric key, without a version: `projects/P/locations/L/keyRings/R/cryptoKeys/K`. The location
+    /// must offer Cloud HSM, whose random bytes TiKV asks for.
+    #[schemars(
+        length(max = 512),
+        regex(pattern = "^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$")
+    )]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("the master key can not be changed: the stores' keys are wrapped by the present one; keep the keyId"))]
+    pub key_id: String,
+    /// Which of TiKV's clients is used. One does not open what the other sealed, so it can not be changed.
+    #[serde(default)]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("the vendor can not be changed: TiKV's one client does not open what the other sealed; keep it"))]
+    pub vendor: GcpVendor,
+    /// URL of the service when it is not Google's own. `gcp_v2` only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2048), regex(pattern = "^https?://"))]
+    pub endpoint: Option<String>,
+    /// A credentials file of Google in a Secret: `service_account`; with `gcp_v2` also `external_account`. Better is none:
+    /// workload identity, the identity of the pods' service account.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credentials_secret: Option<SecretKeyRef>,
+}
+
+/// TiKV's clients for Google Cloud KMS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum GcpVendor {
+    /// TiKV 8.0.0 or later.
+    #[default]
+    Gcp,
+    /// TiKV 8.5.7 or later: Google's own library, workload identity federation, endpoint.
+    GcpV2,
+}
+
+impl GcpVendor {
+    /// TiKV's word for it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gcp => "gcp",
+            Self::GcpV2 => "gcp_v2",
+        }
+    }
 }
 
 /// A master key in a Secret, mounted as TiKV's `file` key.

@@ -12,8 +12,8 @@ mod volume;
 pub use cluster::{Cluster, ConfigMapRef, StatefulSetRef, Workload};
 pub use duration::{GoDuration, InvalidDuration};
 pub use encryption::{
-    AwsKms, Encryption, FileMasterKey, MasterKey, Reencryption, ReencryptionPolicy, SecretKeyRef,
-    SecretRef,
+    AwsKms, Encryption, FileMasterKey, GcpKms, GcpVendor, MasterKey, Reencryption,
+    ReencryptionPolicy, SecretKeyRef, SecretRef,
 };
 pub use rollout::{Rollout, Rotate};
 pub use security::{Environment, TikvSecurity, TikvSecuritySpec};

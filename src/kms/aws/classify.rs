@@ -3,7 +3,7 @@
 use aws_sdk_kms::config::http::HttpResponse;
 use aws_sdk_kms::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 
-use crate::kms::error::{Class, KmsError};
+use crate::kms::error::{Class, KmsError, Service};
 
 /// The failure of one request for `key`.
 pub(super) fn classify<E>(key: &str, error: &SdkError<E, HttpResponse>) -> KmsError
@@ -26,10 +26,18 @@ where
             (of_dispatch(&chain), plain(&chain))
         }
     };
+    // KMSInvalidStateException has many reasons; only its words tell this one.
+    let deleted = class == Class::Disabled && message.contains("pending deletion");
     KmsError {
-        class,
+        class: if deleted {
+            Class::PendingDeletion
+        } else {
+            class
+        },
+        service: Service::Aws,
         key: key.to_owned(),
         message,
+        after: None,
     }
 }
 

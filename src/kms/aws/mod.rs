@@ -19,7 +19,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use self::classify::classify;
-use super::error::{Class, KmsError};
+use super::error::{Class, KmsError, Service};
 use super::provider::{DataKey, Kms};
 use crate::crypto::secret::SecretBytes;
 
@@ -99,14 +99,6 @@ impl AwsKms {
         Client::new(&loader.load().await)
     }
 
-    fn error(&self, class: Class, message: impl Into<String>) -> KmsError {
-        KmsError {
-            class,
-            key: self.settings.key_id.clone(),
-            message: message.into(),
-        }
-    }
-
     async fn ask_description(&self) -> Result<(), KmsError> {
         let request = self.client().await.describe_key();
         let answer = request.key_id(&self.settings.key_id).send().await;
@@ -119,15 +111,18 @@ impl AwsKms {
             Some(KeyState::Unavailable | KeyState::Creating | KeyState::Updating) => {
                 return Err(self.error(Class::Unavailable, "its key store is not connected"));
             }
+            Some(KeyState::PendingDeletion | KeyState::PendingReplicaDeletion) => {
+                return Err(self.error(Class::PendingDeletion, "its state is PendingDeletion"));
+            }
             Some(state) => {
-                return Err(self.error(Class::Disabled, format!("its state is {state}")));
+                return Err(self.error(Class::Disabled, &format!("its state is {state}")));
             }
         }
         match key.key_usage {
             None | Some(KeyUsageType::EncryptDecrypt) => Ok(()),
             Some(usage) => Err(self.error(
                 Class::WrongKey,
-                format!("its usage is {usage}; ENCRYPT_DECRYPT is needed"),
+                &format!("its usage is {usage}; ENCRYPT_DECRYPT is needed"),
             )),
         }
     }
@@ -163,7 +158,7 @@ impl AwsKms {
             32 => Ok(key),
             other => Err(self.error(
                 Class::Malformed,
-                format!("it gave a data key of {other} bytes instead of 32"),
+                &format!("it gave a data key of {other} bytes instead of 32"),
             )),
         }
     }
@@ -172,6 +167,10 @@ impl AwsKms {
 impl Kms for AwsKms {
     fn vendor(&self) -> &'static str {
         "AWS"
+    }
+
+    fn service(&self) -> Service {
+        Service::Aws
     }
 
     fn key(&self) -> &str {
