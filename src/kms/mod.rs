@@ -12,6 +12,7 @@ mod file_key;
 pub mod gcp;
 mod jwt;
 mod master_key;
+mod oauth;
 mod provider;
 mod rest;
 pub mod retry;

@@ -41,26 +41,6 @@ pub(super) fn of_state(state: &str) -> Option<Class> {
     }
 }
 
-/// The failure that an answer of a token service is; `who` gave it.
-pub(super) fn of_token(who: &str, answer: &Answer) -> Failure {
-    let said = serde_json::from_slice::<TokenRefusal>(&answer.body).ok();
-    let class = match answer.status {
-        408 | 429 | 500.. => Class::Unavailable,
-        // An identity that is not known, or whose clock is wrong (invalid_grant).
-        400 | 401 | 403 | 404 => Class::Denied,
-        _ => Class::Malformed,
-    };
-    let words = said.map_or_else(
-        || format!("HTTP status {}", answer.status),
-        |said| excerpt(&format!("{} {}", said.error, said.error_description)),
-    );
-    Failure {
-        class,
-        message: format!("{who} gave no token: {words}"),
-        after: answer.after,
-    }
-}
-
 #[derive(Deserialize)]
 struct Refusal {
     error: Said,
@@ -72,13 +52,6 @@ struct Said {
     status: String,
     #[serde(default)]
     message: String,
-}
-
-#[derive(Deserialize)]
-struct TokenRefusal {
-    error: String,
-    #[serde(default)]
-    error_description: String,
 }
 
 fn of_refusal(status: u16, said: &Said) -> Class {

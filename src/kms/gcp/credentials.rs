@@ -2,20 +2,19 @@
 
 use std::fmt;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::classify::of_token;
 use crate::crypto::secret::SecretBytes;
 use crate::kms::error::Class;
 use crate::kms::jwt::Signer;
-use crate::kms::rest::{Answer, Failure, Request, form, secret, send};
+use crate::kms::oauth::{Token, exchange, granted, no_token, now};
+use crate::kms::rest::{Failure, Request, secret, send};
 
 const SCOPE: &str = "https://www.googleapis.com/auth/cloud-platform";
-const FORM: &str = "application/x-www-form-urlencoded";
 const METADATA: &str = "metadata.google.internal";
 
 /// Where the identity comes from.
@@ -38,8 +37,6 @@ impl fmt::Debug for Credentials {
         }
     }
 }
-
-type Token = (Zeroizing<String>, Duration);
 
 impl Credentials {
     /// A new token and how long it is good.
@@ -206,23 +203,6 @@ impl Source {
     }
 }
 
-#[derive(Deserialize)]
-struct Granted {
-    #[serde(deserialize_with = "secret")]
-    access_token: Zeroizing<String>,
-    #[serde(default = "hour")]
-    expires_in: u64,
-}
-
-const fn hour() -> u64 {
-    3600
-}
-
-async fn exchange(url: &str, pairs: &[(&str, &str)]) -> Result<Token, Failure> {
-    let body = form(pairs);
-    granted(url, &send(Request::post(url, FORM, &body)).await?)
-}
-
 async fn of_metadata() -> Result<Token, Failure> {
     let host = std::env::var("GCE_METADATA_HOST").unwrap_or_else(|_| METADATA.to_owned());
     let url = format!("http://{host}/computeMetadata/v1/instance/service-accounts/default/token");
@@ -238,17 +218,6 @@ async fn of_metadata() -> Result<Token, Failure> {
         failure
     })?;
     granted("the metadata server", &answer)
-}
-
-fn granted(who: &str, answer: &Answer) -> Result<Token, Failure> {
-    if answer.status != 200 {
-        return Err(of_token(who, answer));
-    }
-    let granted: Granted = serde_json::from_slice(&answer.body).map_err(|_| no_token(who))?;
-    Ok((
-        granted.access_token,
-        Duration::from_secs(granted.expires_in),
-    ))
 }
 
 /// The token of the service account that this identity may act as.
@@ -267,14 +236,4 @@ async fn impersonate(url: &str, token: &str) -> Result<Token, Failure> {
     }
     let found: Impersonated = serde_json::from_slice(&answer.body).map_err(|_| no_token(url))?;
     Ok((found.access_token, Duration::from_hours(1)))
-}
-
-fn no_token(who: &str) -> Failure {
-    Failure::new(Class::Malformed, format!("{who} answered without a token"))
-}
-
-fn now() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |passed| passed.as_secs())
 }

@@ -4,9 +4,6 @@ mod classify;
 mod credentials;
 mod wire;
 
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
-
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use hyper::Method;
@@ -15,13 +12,12 @@ use zeroize::Zeroizing;
 use self::classify::classify;
 pub use self::credentials::Credentials;
 use super::error::{Class, KmsError, Service};
+use super::oauth::Tokens;
 use super::provider::{DataKey, Kms};
 use super::rest::{self, Failure, Request};
 use crate::crypto::secret::SecretBytes;
 
 const ENDPOINT: &str = "https://cloudkms.googleapis.com";
-/// A token is not used in its last minutes: the request takes time, and clocks differ.
-const MARGIN: Duration = Duration::from_mins(2);
 
 /// Which of TiKV's two clients writes `key.dict`; one does not open what the other sealed (facts, encryption at rest §2.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,14 +45,14 @@ pub struct Settings {
 #[derive(Debug)]
 pub struct GcpKms {
     settings: Settings,
-    token: Mutex<Option<Token>>,
+    tokens: Tokens,
 }
 
 impl GcpKms {
     /// Nothing is asked yet.
     pub fn new(settings: Settings) -> Self {
-        let token = Mutex::new(None);
-        Self { settings, token }
+        let tokens = Tokens::default();
+        Self { settings, tokens }
     }
 
     async fn ask_description(&self) -> Result<(), Failure> {
@@ -125,7 +121,10 @@ impl GcpKms {
     ) -> Result<T, Failure> {
         let endpoint = self.settings.endpoint.as_deref().unwrap_or(ENDPOINT);
         let url = format!("{}/v1/{object}{verb}", endpoint.trim_end_matches('/'));
-        let token = self.token().await?;
+        let token = self
+            .tokens
+            .get("", self.settings.credentials.token())
+            .await?;
         let body = body
             .as_ref()
             .map(|text| ("application/json", text.as_bytes()));
@@ -137,7 +136,7 @@ impl GcpKms {
         let answer = rest::send(request.bearer(&token)).await?;
         if answer.status != 200 {
             if answer.status == 401 {
-                self.remember(None);
+                self.tokens.forget();
             }
             return Err(classify(&answer));
         }
@@ -164,28 +163,6 @@ impl GcpKms {
             Class::Malformed,
             "it is not projects/P/locations/L/keyRings/R/cryptoKeys/K",
         ))
-    }
-
-    /// A token that is good for some more minutes.
-    async fn token(&self) -> Result<Zeroizing<String>, Failure> {
-        let known = self.token.lock().ok().and_then(|token| token.clone());
-        if let Some(token) = known.filter(|token| token.until > Instant::now() + MARGIN) {
-            return Ok(token.text);
-        }
-        let (text, lasts) = self.settings.credentials.token().await?;
-        let until = Instant::now() + lasts;
-        let token = Token {
-            text: text.clone(),
-            until,
-        };
-        self.remember(Some(token));
-        Ok(text)
-    }
-
-    fn remember(&self, token: Option<Token>) {
-        if let Ok(mut known) = self.token.lock() {
-            *known = token;
-        }
     }
 
     fn failed(&self, failure: Failure) -> KmsError {
@@ -231,18 +208,6 @@ impl Kms for GcpKms {
         answer
             .map(|done| done.map_err(|failure| self.failed(failure)))
             .boxed()
-    }
-}
-
-#[derive(Clone)]
-struct Token {
-    text: Zeroizing<String>,
-    until: Instant,
-}
-
-impl std::fmt::Debug for Token {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Token(..)")
     }
 }
 

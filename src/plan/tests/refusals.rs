@@ -35,6 +35,7 @@ fn refused(case: &str, world: &mut World, reason: &str, word: &str) {
 fn what_the_specification_forbids() {
     let file = json!({"file": {"secret": {"name": "mk", "key": "k"}}});
     let kms = json!({"awsKms": {"keyId": "k", "region": "r"}, "file": file["file"]});
+    let endpoint = json!({"gcpKms": {"keyId": GOOGLE_KEY, "endpoint": "http://e"}});
     for (case, path, value, reason, word) in [
         (
             "file key",
@@ -49,6 +50,13 @@ fn what_the_specification_forbids() {
             kms,
             "InvalidSpec",
             "exactly one",
+        ),
+        (
+            "endpoint",
+            "/encryption/masterKey",
+            endpoint,
+            "InvalidSpec",
+            "gcp_v2",
         ),
         (
             "plaintext",
@@ -76,6 +84,60 @@ fn what_the_specification_forbids() {
         let (parent, key) = path.rsplit_once('/').unwrap();
         spec.pointer_mut(parent).unwrap()[key] = value;
         refused(case, &mut World::new(spec, true), reason, word);
+    }
+}
+
+fn google(kms: serde_json::Value) -> serde_json::Value {
+    let mut spec = spec();
+    spec["encryption"]["masterKey"] = json!({"gcpKms": kms});
+    spec
+}
+
+const GOOGLE_KEY: &str = "projects/p/locations/l/keyRings/r/cryptoKeys/k";
+
+#[test]
+fn a_tikv_that_does_not_know_the_kms() {
+    for (vendor, version, word) in [
+        ("gcp", "7.5.3", "from 8.0.0 on"),
+        ("gcp_v2", "8.5.6", "from 8.5.7 on"),
+        ("gcp_v2", "9.0.0-beta.1", "not yet 9.0.0"),
+    ] {
+        let mut world = World::new(google(json!({"keyId": GOOGLE_KEY, "vendor": vendor})), true);
+        world.pd().stores[1].version = version.into();
+        refused(version, &mut world, "TikvTooOld", word);
+    }
+    // A cluster that never ran says nothing to PD: the tag of its image does.
+    let mut world = World::new(google(json!({"keyId": GOOGLE_KEY})), false);
+    let set = world.seen.tikv.stateful_set.as_mut().unwrap();
+    let pod = set.spec.as_mut().unwrap().template.spec.as_mut().unwrap();
+    pod.containers[0].image = Some("registry.example:5000/tikv:v7.1.0@sha256:0".into());
+    refused("image", &mut world, "TikvTooOld", "registry.example");
+}
+
+#[test]
+fn a_tikv_that_knows_the_kms_gets_its_credentials_by_file() {
+    for (vendor, version) in [
+        ("gcp", "8.0.0"),
+        ("gcp_v2", "8.5.7"),
+        ("gcp_v2", "9.0.0-beta.2"),
+    ] {
+        let secret = json!({"name": "google", "key": "account.json"});
+        let kms = json!({"keyId": GOOGLE_KEY, "vendor": vendor, "credentialsSecret": secret});
+        let mut world = World::new(google(kms), true);
+        for store in &mut world.pd().stores {
+            store.version = version.into();
+        }
+        let text = format!("{:?}", world.reconcile(None).actions);
+        for part in [
+            "credential-file-path = \\\"/var/lib/tikv-security/credentials/google.json\\\"",
+            "tikv-security-credentials",
+            "account.json",
+        ] {
+            assert!(
+                text.contains(part),
+                "{vendor} {version}: {part} is not in {text}"
+            );
+        }
     }
 }
 
