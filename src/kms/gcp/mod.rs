@@ -165,7 +165,7 @@ impl GcpKms {
         ))
     }
 
-    fn failed(&self, failure: Failure) -> KmsError {
+    fn failed(&self, failure: &Failure) -> KmsError {
         KmsError {
             after: failure.after,
             ..self.error(failure.class, &failure.message)
@@ -192,21 +192,21 @@ impl Kms for GcpKms {
     fn describe(&self) -> BoxFuture<'_, Result<(), KmsError>> {
         let answer = self.ask_description();
         answer
-            .map(|done| done.map_err(|failure| self.failed(failure)))
+            .map(|done| done.map_err(|failure| self.failed(&failure)))
             .boxed()
     }
 
     fn generate(&self) -> BoxFuture<'_, Result<DataKey, KmsError>> {
         let answer = self.ask_data_key();
         answer
-            .map(|done| done.map_err(|failure| self.failed(failure)))
+            .map(|done| done.map_err(|failure| self.failed(&failure)))
             .boxed()
     }
 
     fn unwrap<'a>(&'a self, wrapped: &'a [u8]) -> BoxFuture<'a, Result<SecretBytes, KmsError>> {
         let answer = self.ask_plaintext(wrapped);
         answer
-            .map(|done| done.map_err(|failure| self.failed(failure)))
+            .map(|done| done.map_err(|failure| self.failed(&failure)))
             .boxed()
     }
 }
