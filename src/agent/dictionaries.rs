@@ -245,12 +245,7 @@ impl<'a> Writer<'a> {
         owner: Owner,
     ) -> Result<(), StoreError> {
         let path = self.dir.join("file.dict");
-        let bytes = FileDict {
-            version,
-            entries: files.entries.clone(),
-            torn_bytes: 0,
-        }
-        .encode();
+        let bytes = files.encode(version);
         fs::replace(self.fs, &path, &bytes, owner, &unique()?)
             .map_err(StoreError::io("writing", &path))
     }

@@ -8,7 +8,7 @@
 //! A crash between any two steps leaves a state from which [`Engine::run`] goes on. TiKV can not start in between.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::class::Class;
 use super::dictionaries::{self, Dictionaries, Sealer, State, Writer};
@@ -16,21 +16,18 @@ use super::error::StoreError;
 use super::guard;
 use super::inventory::{self, Inventory, Root};
 use super::journal::{self, Run};
+use super::limits::{Limits, Pace};
 use super::observer::Observer;
 use super::plan::{self, Group, Target, Work};
 use super::recover;
-use super::rewrite;
-use super::space::{self, MARGIN};
+use super::rewrite::{self, Job, Rewriter};
+use super::{batch, flush, space};
 use crate::api::desired::Verification;
 use crate::crypto::rng;
 use crate::format::envelope::Version;
 use crate::format::file_dict::FileDict;
-use crate::format::pb::{EncryptedContent, FileInfo, KeyDictionary};
+use crate::format::pb::{EncryptedContent, KeyDictionary};
 use crate::fs::{self, Fs, Owner};
-
-/// Files of a batch share the flushes of directories and one write of the dictionary.
-const BATCH_FILES: usize = 1024;
-const BATCH_BYTES: u64 = 64 << 20;
 
 /// Everything that a run needs.
 pub struct Engine<'a> {
@@ -44,17 +41,28 @@ pub struct Engine<'a> {
     pub observer: &'a dyn Observer,
     /// How files are proven.
     pub verification: Verification,
+    /// How fast, how much at once, how long.
+    pub limits: Limits,
     /// Format of `file.dict` where none is there yet.
     pub new_dict_version: Version,
     /// Unix seconds.
     pub now: u64,
 }
 
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Everything is as desired.
+    Complete,
+    /// The time was over: TiKV can start, the next run does the rest.
+    TimeIsOver,
+}
+
 impl Engine<'_> {
-    /// Finishes an open run, if there is one. Returns true when there was.
+    /// Finishes an open run, if there is one. Returns how it ended.
     ///
     /// Assumes that the caller holds the lock and that the guard is absent or ours.
-    pub fn finish_open_run(&self) -> Result<bool, StoreError> {
+    pub fn finish_open_run(&self) -> Result<Option<Ended>, StoreError> {
         let dir = self.dir()?;
         let state = dictionaries::load(self.fs, dir, self.sealer)?;
         let run = match &state {
@@ -75,7 +83,7 @@ impl Engine<'_> {
                 self.remove_empty_file_dict(&state)?;
                 guard::clear(self.fs, dir)?;
             }
-            return Ok(false);
+            return Ok(None);
         };
         recover::settle(self.fs, self.roots, &state)?;
         let target = Target {
@@ -86,11 +94,11 @@ impl Engine<'_> {
         };
         let inventory = inventory::take(self.fs, self.roots, &state)?;
         let work = plan::plan(&inventory, &state, &target).map_err(StoreError::Refused)?;
-        self.carry_out(&run, (**dictionaries).clone(), &work)?;
-        Ok(true)
+        self.carry_out(&run, (**dictionaries).clone(), &work)
+            .map(Some)
     }
 
-    /// Rewrites what is not as `target` wants it. Returns what was planned.
+    /// Rewrites what is not as `target` wants it. Returns how it ended.
     ///
     /// Assumes the lock, no open run, and an `inventory` and `work` taken under that lock.
     pub fn run(
@@ -99,7 +107,7 @@ impl Engine<'_> {
         inventory: &Inventory,
         work: &Work,
         target: &Target,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Ended, StoreError> {
         let dir = self.dir()?;
         space::demand(self.fs, self.roots, work)?;
         self.sealer.prove()?;
@@ -108,7 +116,8 @@ impl Engine<'_> {
         let dictionaries = self.prepare_keys(state, target, owner)?;
         let Some(signed_by) = signing_key(&dictionaries.keys, target) else {
             // Nothing was ever encrypted: only empty dictionaries are in the way.
-            return self.drop_dictionaries(dictionaries.files.version, dictionaries.owner);
+            self.drop_dictionaries(dictionaries.files.version, dictionaries.owner)?;
+            return Ok(Ended::Complete);
         };
         let run = Run {
             version: Run::VERSION,
@@ -136,57 +145,62 @@ impl Engine<'_> {
         run: &Run,
         mut dictionaries: Dictionaries,
         work: &Work,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Ended, StoreError> {
         let files: usize = work.groups.iter().map(|group| group.names.len()).sum();
         self.observer.begin(files as u64, work.bytes());
         self.remove_leftovers(work)?;
+        let pace = Pace::new(&self.limits, self.observer);
         let mut rest = &work.groups[..];
         while !rest.is_empty() {
             if self.observer.stop() {
                 return Err(StoreError::Interrupted);
             }
-            let (batch, others) = rest.split_at(self.batch(rest)?);
-            self.batch_of(batch, run, &mut dictionaries)?;
+            let entries = dictionaries.files.entries.len();
+            let (batch, others) = rest.split_at(batch::next(self.fs, rest, entries, &self.limits)?);
+            self.batch_of(batch, run, &pace, &mut dictionaries)?;
             rest = others;
+            if !rest.is_empty() && self.limits.is_over() {
+                self.put_down()?;
+                return Ok(Ended::TimeIsOver);
+            }
         }
         self.observer.finishing();
-        self.finish(run, dictionaries)
+        self.finish(run, dictionaries)?;
+        Ok(Ended::Complete)
     }
 
     fn batch_of(
         &self,
         batch: &[Group],
         run: &Run,
+        pace: &Pace<'_>,
         dictionaries: &mut Dictionaries,
     ) -> Result<(), StoreError> {
         let mut dirs = BTreeSet::new();
-        let mut entries: Vec<(&Group, FileInfo)> = Vec::new();
+        let mut jobs = Vec::with_capacity(batch.len());
         for group in batch {
             let Some(first) = group.names.first() else {
                 continue;
             };
             let entry = plan::new_entry(first, run.method, run.key_id, rng::iv()?);
-            rewrite::group(
-                self.fs,
-                group,
-                &dictionaries.keys,
-                &entry,
-                run.verification,
-                self.observer,
-            )?;
-            dirs.extend(
-                group
-                    .names
-                    .iter()
-                    .map(|file| fs::parent(&file.path).to_owned()),
-            );
-            entries.push((group, entry));
+            jobs.push(Job::new(group, entry));
+            let parents = group.names.iter().map(|file| fs::parent(&file.path));
+            dirs.extend(parents.map(Path::to_owned));
         }
-        self.sync_dirs(&dirs)?;
-        for (group, entry) in &entries {
-            for file in &group.names {
+        let rewriter = Rewriter {
+            fs: self.fs,
+            keys: &dictionaries.keys,
+            verification: run.verification,
+            limits: &self.limits,
+            pace,
+            observer: self.observer,
+        };
+        rewriter.batch(&jobs)?;
+        flush::names(self.fs, &dirs)?;
+        for job in &jobs {
+            for file in &job.group.names {
                 let name = file.name.clone();
-                dictionaries.files.entries.insert(name, entry.clone());
+                dictionaries.files.entries.insert(name, job.entry.clone());
             }
         }
         // The whole dictionary, atomically: appended records of a batch could be torn in the middle, which TiKV and we
@@ -194,16 +208,24 @@ impl Engine<'_> {
         let version = run.file_dict_version();
         self.writer()?
             .files(&dictionaries.files, version, dictionaries.owner)?;
-        for (group, entry) in &entries {
-            for file in &group.names {
-                let from = rewrite::temporary(&file.path, entry);
+        for job in &jobs {
+            for file in &job.group.names {
+                let from = rewrite::temporary(&file.path, &job.entry);
                 self.fs
                     .rename(&from, &file.path)
                     .map_err(StoreError::io("renaming", &from))?;
                 self.observer.file(&file.relative);
             }
         }
-        self.sync_dirs(&dirs)
+        flush::names(self.fs, &dirs)
+    }
+
+    /// The time is over between two batches: each file is either as it was or as it shall be, `file.dict` says which, and
+    /// `key.dict` has both keys. TiKV reads such a store; the next run plans what is left.
+    fn put_down(&self) -> Result<(), StoreError> {
+        let dir = self.dir()?;
+        journal::close(self.fs, dir)?;
+        guard::clear(self.fs, dir)
     }
 
     /// All files are rewritten: old entries, old keys, journal and guard go, in this order.
@@ -327,7 +349,7 @@ impl Engine<'_> {
                 .map_err(StoreError::io("removing", &file.path))?;
             dirs.insert(fs::parent(&file.path).to_owned());
         }
-        self.sync_dirs(&dirs)
+        flush::names(self.fs, &dirs)
     }
 
     fn remove_empty_file_dict(&self, state: &State) -> Result<(), StoreError> {
@@ -349,26 +371,6 @@ impl Engine<'_> {
         Ok(())
     }
 
-    /// How many of `groups` fit a batch; at least one.
-    fn batch(&self, groups: &[Group]) -> Result<usize, StoreError> {
-        let dir = self.dir()?;
-        let free = self
-            .fs
-            .free_space(dir)
-            .map_err(StoreError::io("asking for free space of", dir))?;
-        let most = BATCH_BYTES.min(free.saturating_sub(MARGIN));
-        let mut bytes = 0;
-        let fitting = groups
-            .iter()
-            .take(BATCH_FILES)
-            .take_while(|group| {
-                bytes += group.size();
-                bytes <= most
-            })
-            .count();
-        Ok(fitting.max(1))
-    }
-
     /// New dictionaries belong to whom the store's files belong.
     fn owner(&self, inventory: &Inventory) -> Result<Owner, StoreError> {
         let dir = self.dir()?;
@@ -386,15 +388,6 @@ impl Engine<'_> {
         let mut owner = meta.map(|meta| meta.owner).unwrap_or_default();
         owner.mode = 0o600;
         Ok(owner)
-    }
-
-    fn sync_dirs(&self, dirs: &BTreeSet<PathBuf>) -> Result<(), StoreError> {
-        for dir in dirs {
-            self.fs
-                .sync_dir(dir)
-                .map_err(StoreError::io("syncing", dir))?;
-        }
-        Ok(())
     }
 
     fn writer(&self) -> Result<Writer<'_>, StoreError> {

@@ -5,20 +5,25 @@
 //! ```
 //! All modules but `service` are synchronous and know nothing of Kubernetes.
 
+pub mod batch;
 pub mod class;
 pub mod content;
 pub mod coverage;
 pub mod dictionaries;
 pub mod engine;
 pub mod error;
+pub mod flush;
 pub mod guard;
 pub mod inventory;
 pub mod journal;
+pub mod limits;
 pub mod master_key;
 pub mod names;
 pub mod observer;
 pub mod open_run;
+pub mod peek;
 pub mod plan;
+pub mod pool;
 pub mod recover;
 pub mod rewrite;
 pub mod service;

@@ -1,22 +1,30 @@
-//! One file: its new bytes beside the old ones, proven, durable. The old file stays untouched.
+//! Writes the new content of files to temporary files beside them, and proves it. The old content stays untouched.
+//!
+//! Large files are read and written around the page cache: the device is not slower for it, the processor has half the
+//! work, and what TiKV will read stays cached.
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::class::{Class, TEMPORARY};
 use super::content::{self, Look};
 use super::dictionaries::{self, BadEntry};
 use super::error::{Refusal, StoreError};
-use super::inventory::ends;
-use super::observer::Observer;
+use super::limits::{Limits, Pace};
+use super::peek::Peek;
 use super::plan::Group;
+use super::{flush, pool};
 use crate::api::desired::Verification;
 use crate::crypto::Transform;
 use crate::crypto::digest::Sha256;
 use crate::format::pb::{FileInfo, KeyDictionary};
-use crate::fs::{self, Fs};
+use crate::fs::buffer::Buffer;
+use crate::fs::{self, File, Fs};
 
 /// Bytes read, transformed and written at once.
 const BLOCK: usize = 1 << 20;
+/// From this size on the page cache is gone around.
+const DIRECT_FROM: u64 = BLOCK as u64;
 
 /// The temporary name beside `path` for the content that `entry` describes: by its IV, which no other try ever has.
 pub fn temporary(path: &Path, entry: &FileInfo) -> PathBuf {
@@ -29,148 +37,282 @@ pub fn temporary(path: &Path, entry: &FileInfo) -> PathBuf {
     fs::with_suffix(path, &suffix)
 }
 
-/// Writes the new content of `group` beside each of its names.
-///
-/// Guarantees: when it returns, content and length of every temporary file are durable and were compared; the names are
-/// durable only after the caller has synced their directories.
-/// Errors: after any error the temporary files are of no use; recovery removes them.
-pub fn group(
-    fs: &dyn Fs,
-    group: &Group,
-    keys: &KeyDictionary,
-    entry: &FileInfo,
-    verification: Verification,
-    observer: &dyn Observer,
-) -> Result<(), StoreError> {
-    let Some(first) = group.names.first() else {
-        return Ok(());
-    };
-    let to = temporary(&first.path, entry);
-    let transform = transform(keys, group.entry(), Some(entry), &first.relative)?;
-    let source = fs
-        .open(&first.path)
-        .map_err(StoreError::io("opening", &first.path))?;
-    let target = fs
-        .create(&to, first.meta.owner)
-        .map_err(StoreError::io("creating", &to))?;
-    let block = usize::try_from(first.meta.size).unwrap_or(BLOCK);
-    let mut buffer = vec![0; block.clamp(1, BLOCK)];
-    let mut written = Sha256::default();
-    let mut offset = 0;
-    loop {
-        let read = source
-            .read_at(offset, &mut buffer)
-            .map_err(StoreError::io("reading", &first.path))?;
-        if read == 0 {
-            break;
+/// One inode and the entry that its content gets.
+pub struct Job<'a> {
+    /// Its names.
+    pub group: &'a Group,
+    /// The new entry, with an IV of its own.
+    pub entry: FileInfo,
+    proof: OnceLock<Proof>,
+}
+
+impl<'a> Job<'a> {
+    /// Nothing is written yet.
+    pub const fn new(group: &'a Group, entry: FileInfo) -> Self {
+        Self {
+            group,
+            entry,
+            proof: OnceLock::new(),
         }
-        let block = &mut buffer[..read];
-        transform.apply(offset, block);
-        written.update(block);
-        target
-            .write_at(offset, block)
-            .map_err(StoreError::io("writing", &to))?;
-        offset += read as u64;
-        observer.bytes(read as u64);
     }
-    if offset != first.meta.size {
-        return Err(StoreError::Verification {
-            path: first.path.clone(),
-            what: "its length",
-        });
-    }
-    target.sync().map_err(StoreError::io("syncing", &to))?;
-    target.drop_cache();
-    drop(target);
-    if verification == Verification::Full {
-        read_back(fs, &to, written, &mut buffer)?;
-    }
-    structure(fs, group, keys, entry, &to)?;
-    for name in group.names.iter().skip(1) {
-        let link = temporary(&name.path, entry);
-        fs.link(&to, &link)
-            .map_err(StoreError::io("linking", &link))?;
-    }
-    Ok(())
-}
 
-fn transform(
-    keys: &KeyDictionary,
-    old: Option<&FileInfo>,
-    new: Option<&FileInfo>,
-    path: &str,
-) -> Result<Transform, StoreError> {
-    let stream = |entry| {
-        dictionaries::stream(keys, entry).map_err(|bad| {
-            let path = path.to_owned();
-            StoreError::Refused(match bad {
-                BadEntry::UnknownKey(key_id) => Refusal::UnknownKey { path, key_id },
-                BadEntry::Other(why) => Refusal::BadEntry { path, why },
-            })
-        })
-    };
-    Ok(Transform::new(stream(old)?, stream(new)?))
-}
-
-/// Everything that the device returns must be what was written.
-fn read_back(
-    fs: &dyn Fs,
-    path: &Path,
-    written: Sha256,
-    buffer: &mut [u8],
-) -> Result<(), StoreError> {
-    let file = fs.open(path).map_err(StoreError::io("opening", path))?;
-    let mut read_back = Sha256::default();
-    let mut offset = 0;
-    loop {
-        let read = file
-            .read_at(offset, buffer)
-            .map_err(StoreError::io("reading back", path))?;
-        if read == 0 {
-            break;
-        }
-        read_back.update(&buffer[..read]);
-        offset += read as u64;
-    }
-    if read_back.finish() == written.finish() {
-        Ok(())
-    } else {
-        Err(StoreError::Verification {
-            path: path.to_owned(),
-            what: "its digest",
-        })
+    fn is_large(&self) -> bool {
+        self.group.size() >= DIRECT_FROM
     }
 }
 
-/// Head and tail must decrypt to the same under the old and the new entry, and look like what the file is.
-fn structure(
-    fs: &dyn Fs,
-    group: &Group,
-    keys: &KeyDictionary,
-    entry: &FileInfo,
-    to: &Path,
-) -> Result<(), StoreError> {
-    let Some(first) = group.names.first() else {
-        return Ok(());
-    };
-    let old = transform(keys, group.entry(), None, &first.relative)?;
-    let new = transform(keys, Some(entry), None, &first.relative)?;
-    let before = ends(fs, &first.path, first.meta.size, &old)?;
-    let after = ends(fs, to, first.meta.size, &new)?;
-    let differs = |what| StoreError::Verification {
-        path: first.path.clone(),
-        what,
-    };
-    match (before, after) {
-        (Some(before), Some(after)) if before == after => {
-            if let Class::Data(kind) = first.class
-                && first.look == Look::Fits
-                && content::look(kind, &after.0, &after.1) != Look::Fits
-            {
-                return Err(differs("its structure"));
+/// What the new file must turn out to be. It holds no content: a batch can have very many files.
+struct Proof {
+    /// Digest of what was written; for full verification.
+    written: Option<[u8; 32]>,
+    /// Digest of the plaintext of head and tail.
+    ends: [u8; 32],
+}
+
+/// What all files of a run have in common.
+pub struct Rewriter<'a> {
+    /// Disk.
+    pub fs: &'a dyn Fs,
+    /// Old and new data keys.
+    pub keys: &'a KeyDictionary,
+    /// How files are proven.
+    pub verification: Verification,
+    /// Threads and what a batch flushes together.
+    pub limits: &'a Limits,
+    /// Rates.
+    pub pace: &'a Pace<'a>,
+    /// Told of bytes that were rewritten.
+    pub observer: &'a dyn super::observer::Observer,
+}
+
+impl Rewriter<'_> {
+    /// Writes the new content of each job beside each of its names.
+    ///
+    /// Guarantees: when it returns, content and length of every temporary file are durable and were compared; the names
+    /// are durable only after the caller has synced their directories.
+    /// Errors: after any error the temporary files are of no use; recovery removes them.
+    pub fn batch(&self, jobs: &[Job<'_>]) -> Result<(), StoreError> {
+        let largest = jobs.iter().map(|job| job.group.size()).max().unwrap_or(0);
+        let block = usize::try_from(largest).unwrap_or(BLOCK).min(BLOCK);
+        let scratch = || Buffer::new(block);
+        let threads = self.limits.threads;
+        // Before the first write: a barrier tells the errors of what is written after it was made.
+        let barriers = if jobs.len() >= self.limits.batch.flush_together {
+            flush::barriers(self.fs, jobs.iter().map(|job| job.group))?
+        } else {
+            None
+        };
+        let Some(barriers) = barriers else {
+            return pool::each(threads, jobs, scratch, |job, buffer| {
+                let (file, to) = self.write(job, buffer)?;
+                file.sync().map_err(StoreError::io("syncing", &to))?;
+                file.drop_cache();
+                drop(file);
+                self.prove(job, &to, buffer)
+            });
+        };
+        pool::each(threads, jobs, scratch, |job, buffer| {
+            self.write(job, buffer).map(drop)
+        })?;
+        flush::all(barriers)?;
+        pool::each(threads, jobs, scratch, |job, buffer| {
+            match job.group.names.first() {
+                Some(first) => self.prove(job, &temporary(&first.path, &job.entry), buffer),
+                None => Ok(()),
             }
-            Ok(())
+        })
+    }
+
+    /// Writes the content, volatile as yet, and gives it all its temporary names.
+    fn write(
+        &self,
+        job: &Job<'_>,
+        buffer: &mut Buffer,
+    ) -> Result<(Box<dyn File>, PathBuf), StoreError> {
+        let Some(first) = job.group.names.first() else {
+            return Err(StoreError::Config("a file without a name".to_owned()));
+        };
+        let (from, size) = (&first.path, first.meta.size);
+        let to = temporary(from, &job.entry);
+        let change = self.transform(job.group.entry(), Some(&job.entry), &first.relative)?;
+        let (source, target) = if job.is_large() {
+            (
+                self.fs.open_direct(from),
+                self.fs.create_direct(&to, first.meta.owner),
+            )
+        } else {
+            (self.fs.open(from), self.fs.create(&to, first.meta.owner))
+        };
+        let source = source.map_err(StoreError::io("opening", from))?;
+        let target = target.map_err(StoreError::io("creating", &to))?;
+        if job.is_large() {
+            target
+                .reserve(size)
+                .map_err(StoreError::io("reserving room for", &to))?;
         }
-        _ => Err(differs("its beginning or end")),
+        let mut written = (self.verification == Verification::Full).then(Sha256::default);
+        let mut ends = Peek::new(size);
+        let mut offset = 0;
+        while offset < size {
+            let left = usize::try_from(size - offset).unwrap_or(BLOCK);
+            self.pace.content(left.min(buffer.bytes().len()) as u64)?;
+            self.pace.request();
+            let read = source
+                .read_at(offset, buffer.bytes())
+                .map_err(StoreError::io("reading", from))?;
+            let block = &mut buffer.bytes()[..read.min(left)];
+            if block.is_empty() {
+                return Err(differs(from, "its length"));
+            }
+            ends.see(offset, block);
+            change.apply(offset, block);
+            if let Some(written) = &mut written {
+                written.update(block);
+            }
+            self.pace.request();
+            target
+                .write_at(offset, block)
+                .map_err(StoreError::io("writing", &to))?;
+            offset += block.len() as u64;
+            self.observer.bytes(block.len() as u64);
+        }
+        let old = self.transform(job.group.entry(), None, &first.relative)?;
+        // A job is written once; were it not, the first proof would stand and the second file would fail it.
+        let _ = job.proof.set(Proof {
+            written: written.map(Sha256::finish),
+            ends: digest(&ends.reveal(&old)),
+        });
+        for name in job.group.names.iter().skip(1) {
+            let link = temporary(&name.path, &job.entry);
+            self.fs
+                .link(&to, &link)
+                .map_err(StoreError::io("linking", &link))?;
+        }
+        Ok((target, to))
+    }
+
+    /// Compares what is durable now with what was meant.
+    fn prove(&self, job: &Job<'_>, to: &Path, buffer: &mut Buffer) -> Result<(), StoreError> {
+        let (Some(first), Some(proof)) = (job.group.names.first(), job.proof.get()) else {
+            return Err(differs(to, "its content"));
+        };
+        let size = first.meta.size;
+        let mut ends = Peek::new(size);
+        match proof.written {
+            Some(written) => {
+                if self.read_back(job, to, buffer, &mut ends)? != written {
+                    return Err(differs(to, "its digest"));
+                }
+            }
+            None => self.read_ends(to, size, buffer, &mut ends)?,
+        }
+        let new = self.transform(Some(&job.entry), None, &first.relative)?;
+        let plain = ends.reveal(&new);
+        if digest(&plain) != proof.ends {
+            return Err(differs(&first.path, "its beginning or end"));
+        }
+        if let Class::Data(kind) = first.class
+            && first.look == Look::Fits
+            && content::look(kind, &plain.0, &plain.1) != Look::Fits
+        {
+            return Err(differs(&first.path, "its structure"));
+        }
+        Ok(())
+    }
+
+    /// The digest of everything that the device returns.
+    fn read_back(
+        &self,
+        job: &Job<'_>,
+        path: &Path,
+        buffer: &mut Buffer,
+        ends: &mut Peek,
+    ) -> Result<[u8; 32], StoreError> {
+        let file = if job.is_large() {
+            self.fs.open_direct(path)
+        } else {
+            self.fs.open(path)
+        };
+        let file = file.map_err(StoreError::io("opening", path))?;
+        // What direct reads do not cover: small files, the end of a large one, file systems without direct reads.
+        file.drop_cache();
+        let mut digest = Sha256::default();
+        let mut offset = 0;
+        loop {
+            self.pace.request();
+            let read = file
+                .read_at(offset, buffer.bytes())
+                .map_err(StoreError::io("reading back", path))?;
+            let block = &buffer.bytes()[..read];
+            digest.update(block);
+            ends.see(offset, block);
+            offset += read as u64;
+            // A short read is the end of the file.
+            if read < buffer.bytes().len() {
+                return Ok(digest.finish());
+            }
+        }
+    }
+
+    fn read_ends(
+        &self,
+        path: &Path,
+        size: u64,
+        buffer: &mut Buffer,
+        ends: &mut Peek,
+    ) -> Result<(), StoreError> {
+        let file = self
+            .fs
+            .open(path)
+            .map_err(StoreError::io("opening", path))?;
+        file.drop_cache();
+        let meta = self
+            .fs
+            .stat(path)
+            .map_err(StoreError::io("looking at", path))?;
+        if meta.is_none_or(|meta| meta.size != size) {
+            return Err(differs(path, "its length"));
+        }
+        for (offset, len) in Peek::ranges(size) {
+            self.pace.request();
+            let len = len.min(buffer.bytes().len());
+            let read = file
+                .read_at(offset, &mut buffer.bytes()[..len])
+                .map_err(StoreError::io("reading back", path))?;
+            ends.see(offset, &buffer.bytes()[..read]);
+        }
+        Ok(())
+    }
+
+    fn transform(
+        &self,
+        old: Option<&FileInfo>,
+        new: Option<&FileInfo>,
+        path: &str,
+    ) -> Result<Transform, StoreError> {
+        let stream = |entry| {
+            dictionaries::stream(self.keys, entry).map_err(|bad| {
+                let path = path.to_owned();
+                StoreError::Refused(match bad {
+                    BadEntry::UnknownKey(key_id) => Refusal::UnknownKey { path, key_id },
+                    BadEntry::Other(why) => Refusal::BadEntry { path, why },
+                })
+            })
+        };
+        Ok(Transform::new(stream(old)?, stream(new)?))
+    }
+}
+
+fn digest((head, tail): &(Vec<u8>, Vec<u8>)) -> [u8; 32] {
+    let mut digest = Sha256::default();
+    digest.update(head);
+    digest.update(tail);
+    digest.finish()
+}
+
+fn differs(path: &Path, what: &'static str) -> StoreError {
+    StoreError::Verification {
+        path: path.to_owned(),
+        what,
     }
 }

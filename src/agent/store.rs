@@ -6,11 +6,12 @@ use super::class::GUARD;
 use super::content::Look;
 use super::coverage;
 use super::dictionaries::{self, Sealer, State};
-use super::engine::Engine;
+use super::engine::{Ended, Engine};
 use super::error::StoreError;
 use super::guard::{self, Mark};
 use super::inventory::{self, Inventory, Root, StoreFile};
 use super::journal;
+use super::limits::Limits;
 use super::names;
 use super::observer::Observer;
 use super::open_run::{self, OpenRun};
@@ -32,6 +33,7 @@ pub struct Store<'a> {
     sealer: &'a dyn Sealer,
     roots: Vec<Root>,
     new_dict_version: Version,
+    limits: Limits,
 }
 
 /// What was looked at, under one reading of the dictionaries.
@@ -52,6 +54,8 @@ pub struct Measured {
 pub struct Outcome {
     /// A run that was open is finished.
     pub resumed: bool,
+    /// The time was over before everything was done: TiKV can start, the next run does the rest.
+    pub time_is_over: bool,
     /// Files that were rewritten by the new run; 0 when all was as desired.
     pub files: u64,
     /// Their bytes.
@@ -113,7 +117,15 @@ impl<'a> Store<'a> {
             sealer,
             roots,
             new_dict_version: if wants_v1 { Version::V1 } else { Version::V2 },
+            limits: Limits::default(),
         })
+    }
+
+    /// The same store, worked on within these limits.
+    #[must_use]
+    pub const fn within(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
     }
 
     /// The data directory as TiKV sees it.
@@ -258,7 +270,15 @@ impl<'a> Store<'a> {
     ) -> Result<Outcome, StoreError> {
         // Taking the lock as an argument makes it impossible to forget it.
         let _ = lock;
-        let resumed = self.recover(verification, now, observer)?;
+        let open = self.go_on(verification, now, observer)?;
+        let resumed = open.is_some();
+        if open == Some(Ended::TimeIsOver) {
+            return Ok(Outcome {
+                resumed,
+                time_is_over: true,
+                ..Outcome::default()
+            });
+        }
         let measured = self.measure()?;
         let work = self.plan_of(&measured, target)?;
         if work.is_done() {
@@ -267,8 +287,9 @@ impl<'a> Store<'a> {
                 ..Outcome::default()
             });
         }
-        let outcome = Outcome {
+        let mut outcome = Outcome {
             resumed,
+            time_is_over: false,
             files: work
                 .groups
                 .iter()
@@ -276,12 +297,13 @@ impl<'a> Store<'a> {
                 .sum(),
             bytes: work.bytes(),
         };
-        self.engine(verification, now, observer).run(
+        let ended = self.engine(verification, now, observer).run(
             measured.state,
             &measured.inventory,
             &work,
             target,
         )?;
+        outcome.time_is_over = ended == Ended::TimeIsOver;
         Ok(outcome)
     }
 
@@ -292,6 +314,15 @@ impl<'a> Store<'a> {
         now: u64,
         observer: &dyn Observer,
     ) -> Result<bool, StoreError> {
+        Ok(self.go_on(verification, now, observer)?.is_some())
+    }
+
+    fn go_on(
+        &self,
+        verification: Verification,
+        now: u64,
+        observer: &dyn Observer,
+    ) -> Result<Option<Ended>, StoreError> {
         if guard::look(self.fs, self.dir())? == Mark::Foreign {
             return Err(StoreError::PanicMark(self.dir().join(GUARD)));
         }
@@ -345,6 +376,7 @@ impl<'a> Store<'a> {
             sealer: self.sealer,
             observer,
             verification,
+            limits: self.limits,
             new_dict_version: self.new_dict_version,
             now,
         }

@@ -1,5 +1,7 @@
 //! What the operator wants of a data directory: the content of the agents' ConfigMap.
 
+use std::num::{NonZeroU8, NonZeroU64};
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -21,12 +23,40 @@ pub struct DesiredState {
     /// How new files are proven before the old ones go.
     #[serde(default)]
     pub verification: Verification,
+    /// How much of the machine a run may take, and for how long.
+    #[serde(default, skip_serializing_if = "RunLimits::is_none")]
+    pub limits: RunLimits,
     /// The explicit intent without which nothing is ever decrypted to plaintext.
     #[serde(default)]
     pub decrypt: bool,
     /// Common names that may ask the agent's HTTPS server.
     #[serde(default)]
     pub allowed_names: Vec<String>,
+}
+
+/// Bounds of a run; what is not set is bounded by the machine only.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RunLimits {
+    /// Files that are rewritten at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threads: Option<NonZeroU8>,
+    /// Bytes of content a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bytes_per_second: Option<NonZeroU64>,
+    /// Reads and writes a second, of at most 1 MiB each.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<NonZeroU64>,
+    /// After so many seconds no further batch of files begins; TiKV starts, and its next start goes on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<NonZeroU64>,
+}
+
+impl RunLimits {
+    /// True when nothing is bounded.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// How much of a rewritten file is read back and compared before the old one is replaced.

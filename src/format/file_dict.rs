@@ -1,6 +1,6 @@
 //! `file.dict`: which key and IV protect which file (facts, encryption at rest §3). Always in the clear.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use prost::Message;
 
@@ -92,19 +92,28 @@ impl FileDict {
         }
     }
 
-    /// The compacted form: a snapshot without records, what TiKV writes at boot.
-    pub fn encode(&self) -> Vec<u8> {
-        let snapshot = FileDictionary {
-            files: self.entries.clone().into_iter().collect::<HashMap<_, _>>(),
-        }
-        .encode_to_vec();
-        match self.version {
+    /// The compacted form, a snapshot without records, in format `version`: what TiKV writes at boot.
+    pub fn encode(&self, version: Version) -> Vec<u8> {
+        let snapshot = self.snapshot();
+        match version {
             Version::V2 => envelope::seal(Version::V2, &snapshot),
             Version::V1 => envelope::seal_encrypted(&EncryptedContent {
                 metadata: BTreeMap::from([("method".to_owned(), b"plaintext".to_vec())]),
                 content: snapshot,
             }),
         }
+    }
+
+    /// A message is the same when its entries are encoded one after the other; so no second dictionary is in memory.
+    fn snapshot(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for (name, info) in &self.entries {
+            let one = FileDictionary {
+                files: BTreeMap::from([(name.clone(), info.clone())]),
+            };
+            bytes.extend_from_slice(&one.encode_to_vec());
+        }
+        bytes
     }
 
     fn replay(&mut self, mut rest: &[u8], mut offset: usize) -> Result<(), FileDictError> {
@@ -186,7 +195,5 @@ impl<'a> Record<'a> {
 fn snapshot(bytes: &[u8]) -> Result<BTreeMap<String, FileInfo>, FileDictError> {
     Ok(FileDictionary::decode(bytes)
         .map_err(|error| FileDictError::Snapshot(error.to_string()))?
-        .files
-        .into_iter()
-        .collect())
+        .files)
 }

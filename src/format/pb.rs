@@ -1,6 +1,6 @@
 //! The protobuf messages of the dictionaries (facts, encryption at rest §2.2).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 
 use prost::Message;
 use zeroize::Zeroize;
@@ -74,8 +74,8 @@ impl Drop for DataKey {
 #[derive(Clone, PartialEq, Message)]
 pub struct FileDictionary {
     /// Entries by path, as TiKV spells it.
-    #[prost(map = "string, message", tag = "1")]
-    pub files: HashMap<String, FileInfo>,
+    #[prost(btree_map = "string, message", tag = "1")]
+    pub files: BTreeMap<String, FileInfo>,
 }
 
 /// How one file is encrypted.

@@ -127,10 +127,10 @@ fn file_dictionary_writes_what_it_reads_in_both_versions() {
         let dict = FileDict::parse(&unhex(text)).unwrap();
         assert_eq!(dict.version, version);
         assert_eq!(dict.entries.len(), 2);
-        assert_eq!(FileDict::parse(&dict.encode()).unwrap(), dict);
+        assert_eq!(FileDict::parse(&dict.encode(version)).unwrap(), dict);
     }
     assert_eq!(
-        FileDict::empty(Version::V2).encode(),
+        FileDict::empty(Version::V2).encode(Version::V2),
         unhex("02000000000000000000000000000000")
     );
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -10,6 +11,7 @@ use crate::agent::dictionaries::Sealer;
 use crate::agent::error::StoreError;
 use crate::agent::guard::{self, Mark};
 use crate::agent::journal;
+use crate::agent::limits::Limits;
 use crate::agent::master_key::{self, StoreKeys};
 use crate::agent::observer::Observer;
 use crate::agent::plan::{self, Target};
@@ -26,6 +28,7 @@ pub struct DataDir {
     config: String,
     key: StoreKeys,
     lock: Option<Box<dyn Lock>>,
+    limits: Limits,
 }
 
 impl DataDir {
@@ -48,6 +51,7 @@ impl DataDir {
             key: master_key::configured(&config).remembering(),
             config,
             lock: None,
+            limits: Limits::of_this_machine(),
         })
     }
 
@@ -64,13 +68,9 @@ impl DataDir {
             let config = StoreConfig::parse(&self.config)
                 .map_err(|error| StoreError::Config(error.to_string()))?;
             let seen_as = self.dir.to_string_lossy();
-            work(&engine::Store::open(
-                &OsFs,
-                &self.key,
-                &self.dir,
-                Some(&seen_as),
-                Some(&config),
-            )?)
+            let store =
+                engine::Store::open(&OsFs, &self.key, &self.dir, Some(&seen_as), Some(&config))?;
+            work(&store.within(self.limits))
         };
         run().map_err(|error| problem(&error))
     }
@@ -140,6 +140,7 @@ impl Store for DataDir {
         let (Some(target), Some(lock)) = (target(desired), self.lock.as_deref()) else {
             return Ok(Outcome::Done);
         };
+        self.limits = within(desired);
         let observer = Watched::new(watch);
         let result = self.with(|store| {
             // Some versions of TiKV can not do this themselves (facts, encryption at rest §2.6).
@@ -198,6 +199,23 @@ fn target(desired: &DesiredState) -> Option<Target> {
         key_id: None,
         decrypt: desired.decrypt,
     })
+}
+
+/// The limits of a run that begins now.
+fn within(desired: &DesiredState) -> Limits {
+    let machine = Limits::of_this_machine();
+    let wanted = &desired.limits;
+    Limits {
+        threads: wanted
+            .threads
+            .map_or(machine.threads, |threads| threads.get().into()),
+        bytes_per_second: wanted.bytes_per_second,
+        requests_per_second: wanted.requests_per_second,
+        until: wanted
+            .seconds
+            .and_then(|seconds| Instant::now().checked_add(Duration::from_secs(seconds.get()))),
+        ..machine
+    }
 }
 
 fn now() -> u64 {

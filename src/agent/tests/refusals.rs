@@ -85,7 +85,7 @@ fn decryption_that_nobody_asked_for() {
         decrypt: false,
         ..to(Method::Plaintext)
     };
-    assert_eq!(refused(&fs, &target).code(), "StoreInconsistent");
+    assert_eq!(refused(&fs, &target).code(), "DecryptionNotAskedFor");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::agent::error::StoreError;
+use crate::agent::limits::Limits;
 use crate::agent::master_key::{self, StoreKeys};
 use crate::agent::service::process;
 use crate::agent::store::Store;
@@ -93,7 +94,8 @@ fn on_store<T>(
         .transpose()
         .map_err(|error| StoreError::Config(error.to_string()))?;
     let dir = std::fs::canonicalize(&args.dir).map_err(StoreError::io("opening", &args.dir))?;
-    let store = Store::open(&OsFs, keys, &dir, args.seen_as.as_deref(), config.as_ref())?;
+    let store = Store::open(&OsFs, keys, &dir, args.seen_as.as_deref(), config.as_ref())?
+        .within(Limits::of_this_machine());
     let result = work(&store);
     if result.is_err() && store.journal_open().unwrap_or(false) {
         eprintln!(

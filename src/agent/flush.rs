@@ -1,0 +1,47 @@
+//! Flushes: of directories, and of whole file systems when many files were written.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use super::error::StoreError;
+use super::plan::Group;
+use crate::fs::{self, Barrier, Fs};
+
+/// A barrier and a directory of its file system.
+pub type On = (PathBuf, Box<dyn Barrier>);
+
+/// A barrier for each file system that has a file of `groups`; `None` where one of them can not give one.
+pub fn barriers<'a>(
+    fs: &dyn Fs,
+    groups: impl Iterator<Item = &'a Group>,
+) -> Result<Option<Vec<On>>, StoreError> {
+    let mut dirs = BTreeMap::new();
+    for first in groups.filter_map(|group| group.names.first()) {
+        dirs.entry(first.meta.inode.0)
+            .or_insert_with(|| fs::parent(&first.path).to_owned());
+    }
+    let mut barriers = Vec::new();
+    for dir in dirs.into_values() {
+        match fs.barrier(&dir).map_err(StoreError::io("opening", &dir))? {
+            Some(barrier) => barriers.push((dir, barrier)),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(barriers))
+}
+
+/// Makes everything durable that was written since.
+pub fn all(barriers: Vec<On>) -> Result<(), StoreError> {
+    for (dir, barrier) in barriers {
+        barrier
+            .sync()
+            .map_err(StoreError::io("flushing the file system of", dir))?;
+    }
+    Ok(())
+}
+
+/// Makes the names in `dirs` durable.
+pub fn names(fs: &dyn Fs, dirs: &BTreeSet<PathBuf>) -> Result<(), StoreError> {
+    dirs.iter()
+        .try_for_each(|dir| fs.sync_dir(dir).map_err(StoreError::io("syncing", dir)))
+}
