@@ -1,123 +1,121 @@
-//! The master key: a file, or AWS KMS by its protocol.
+//! The master key: none, a file, or AWS KMS (facts, encryption at rest §1.2, §2.3, §2.6).
 
-use std::io::{Read, Write};
-use std::net::TcpStream;
-use std::time::Duration;
+use std::sync::{Mutex, PoisonError};
 
-use openssl::base64;
 use openssl::symm::{Cipher, decrypt_aead, encrypt_aead};
-use serde_json::{Value, json};
 
 use super::dictionary::EncryptedContent;
+use super::kms::Kms;
 use crate::Result;
 use crate::options::Options;
 
-const SECTION: &str = "security.encryption.master-key";
-
 /// What wraps the data keys.
 pub enum Master {
-    None,
+    Plaintext,
     File(Vec<u8>),
-    Kms { endpoint: String, region: String, key_id: String },
+    Kms(Box<Kms>, Mutex<Option<Wrapped>>),
+}
+
+/// A key that the KMS made, in the clear and as the KMS encrypted it. It is used for every later write.
+#[derive(Clone)]
+pub struct Wrapped {
+    pub plain: Vec<u8>,
+    pub blob: Vec<u8>,
+}
+
+/// Why `key.dict` does not open. A wrong key makes TiKV try the previous one.
+pub enum OpenError {
+    Wrong(String),
+    Hard(String),
 }
 
 impl Master {
-    /// By the configuration.
-    pub fn configured(options: &Options) -> Result<Self> {
-        let text = |name: &str| options.text(&format!("{SECTION}.{name}")).unwrap_or_default();
+    /// By a table of the configuration, `master-key` or `previous-master-key`.
+    pub fn configured(options: &Options, table: &str) -> Result<Self> {
+        let section = format!("security.encryption.{table}");
+        let text = |name: &str| options.text(&format!("{section}.{name}")).unwrap_or_default();
         match text("type").as_str() {
-            "" | "plaintext" => Ok(Self::None),
-            "file" => {
-                let path = text("path");
-                let hex = std::fs::read_to_string(&path).map_err(|e| format!("master key {path}: {e}"))?;
-                // 64 hexadecimal digits and a newline.
-                let hex = hex.strip_suffix('\n').filter(|hex| hex.len() == 64);
-                let hex = hex.ok_or_else(|| format!("master key {path} is not 64 hexadecimal digits and a newline"))?;
-                let bytes = (0..32).map(|i| u8::from_str_radix(&hex[2 * i..2 * i + 2], 16));
-                bytes.collect::<std::result::Result<_, _>>().map(Self::File).map_err(|e| format!("{path}: {e}"))
-            }
-            "kms" => Ok(Self::Kms { endpoint: text("endpoint"), region: text("region"), key_id: text("key-id") }),
-            other => Err(format!("{SECTION}.type {other} is unknown")),
+            "" | "plaintext" => Ok(Self::Plaintext),
+            "file" => file_key(&text("path")).map(Self::File),
+            "kms" => Kms::configured(options, &section).map(|kms| Self::Kms(Box::new(kms), Mutex::default())),
+            other => Err(format!("{section}.type {other} is unknown")),
         }
     }
 
     /// Whether anything may be encrypted under it.
     pub fn secure(&self) -> bool {
-        !matches!(self, Self::None)
+        !matches!(self, Self::Plaintext)
     }
 
     /// The plain bytes of `key.dict`.
-    pub fn open(&self, sealed: &EncryptedContent) -> Result<Vec<u8>> {
+    pub fn open(&self, sealed: &EncryptedContent) -> std::result::Result<Vec<u8>, OpenError> {
         let field = |name: &str| sealed.metadata.get(name).map_or(&[][..], Vec::as_slice);
+        let method = field("method");
         let key = match self {
-            Self::None => return Err("key.dict is encrypted, but the master key is plaintext".into()),
-            Self::File(key) => key.clone(),
-            Self::Kms { key_id, .. } => {
-                let blob = base64::encode_block(field("kms_ciphertext_key"));
-                let answer = self.ask("Decrypt", &json!({"CiphertextBlob": blob, "KeyId": key_id}))?;
-                base64::decode_block(answer["Plaintext"].as_str().unwrap_or_default()).map_err(|e| e.to_string())?
+            Self::Plaintext if method == b"plaintext" => return Ok(sealed.content.clone()),
+            Self::Plaintext => return Err(OpenError::Wrong("key.dict is encrypted, the master key is plaintext".into())),
+            Self::Kms(kms, known) => match field("kms_vendor") {
+                b"AWS" => {
+                    let blob = field("kms_ciphertext_key").to_vec();
+                    let plain = kms.decrypt(&blob).map_err(OpenError::Wrong)?;
+                    let wrapped = Wrapped { plain: plain.clone(), blob };
+                    *known.lock().unwrap_or_else(PoisonError::into_inner) = Some(wrapped);
+                    plain
+                }
+                b"" => return Err(OpenError::Wrong("missing KMS vendor".into())),
+                _ => return Err(OpenError::Hard("KMS vendor mismatch".into())),
+            },
+            Self::File(_) if method != b"aes256-gcm" => {
+                return Err(OpenError::Hard("encryption method mismatch".into()));
             }
+            Self::File(key) => key.clone(),
         };
-        let opened = decrypt_aead(Cipher::aes_256_gcm(), &key, Some(field("iv")), &[], &sealed.content, field("aes_gcm_tag"));
-        opened.map_err(|_| "wrong master key: key.dict does not open".into())
+        let tag = field("aes_gcm_tag");
+        let opened = decrypt_aead(Cipher::aes_256_gcm(), &key, Some(field("iv")), &[], &sealed.content, tag);
+        opened.map_err(|_| OpenError::Wrong("wrong master key".into()))
     }
 
-    /// Seals `plain`. The key that the KMS made once is used again.
-    pub fn seal(&self, plain: &[u8], previous: Option<&EncryptedContent>) -> Result<EncryptedContent> {
+    /// Seals `plain`.
+    pub fn seal(&self, plain: &[u8]) -> Result<EncryptedContent> {
         let mut sealed = EncryptedContent::default();
+        let mut note = |name: &str, value: &[u8]| _ = sealed.metadata.insert(name.to_owned(), value.to_vec());
         let key = match self {
-            Self::None => return Err("encryption with a plaintext master key is refused".into()),
+            Self::Plaintext => {
+                note("method", b"plaintext");
+                sealed.content = plain.to_vec();
+                return Ok(sealed);
+            }
             Self::File(key) => key.clone(),
-            Self::Kms { key_id, .. } => {
-                let known = previous.and_then(|old| old.metadata.get("kms_ciphertext_key")).cloned();
-                let answer = match &known {
-                    Some(blob) => {
-                        let blob = base64::encode_block(blob);
-                        self.ask("Decrypt", &json!({"CiphertextBlob": blob, "KeyId": key_id}))?
-                    }
-                    None => self.ask("GenerateDataKey", &json!({"KeyId": key_id, "KeySpec": "AES_256"}))?,
+            Self::Kms(kms, known) => {
+                let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+                let wrapped = match known.clone() {
+                    Some(wrapped) => wrapped,
+                    None => kms.generate()?,
                 };
-                let part = |name: &str| {
-                    base64::decode_block(answer[name].as_str().unwrap_or_default()).map_err(|e| e.to_string())
-                };
-                let blob = known.map_or_else(|| part("CiphertextBlob"), Ok)?;
-                sealed.metadata.insert("kms_vendor".into(), b"AWS".to_vec());
-                sealed.metadata.insert("kms_ciphertext_key".into(), blob);
-                part("Plaintext")?
+                *known = Some(wrapped.clone());
+                note("kms_vendor", b"AWS");
+                note("kms_ciphertext_key", &wrapped.blob);
+                wrapped.plain
             }
         };
         let mut iv = [0; 12];
         openssl::rand::rand_bytes(&mut iv).map_err(|e| e.to_string())?;
         let mut tag = [0; 16];
         let done = encrypt_aead(Cipher::aes_256_gcm(), &key, Some(&iv), &[], plain, &mut tag);
+        note("method", b"aes256-gcm");
+        note("iv", &iv);
+        note("aes_gcm_tag", &tag);
         sealed.content = done.map_err(|e| e.to_string())?;
-        sealed.metadata.insert("method".into(), b"aes256-gcm".to_vec());
-        sealed.metadata.insert("iv".into(), iv.to_vec());
-        sealed.metadata.insert("aes_gcm_tag".into(), tag.to_vec());
         Ok(sealed)
     }
+}
 
-    // Unsigned: emulators do not look at signatures. A real KMS would refuse, and a real TiKV signs.
-    fn ask(&self, action: &str, body: &Value) -> Result<Value> {
-        let Self::Kms { endpoint, region, .. } = self else { return Err("no KMS is configured".into()) };
-        let host = endpoint.trim_start_matches("http://").trim_end_matches('/');
-        let failed = |error: &dyn std::fmt::Display| format!("KMS {endpoint}: {error}");
-        let mut stream = TcpStream::connect(host).map_err(|e| failed(&e))?;
-        stream.set_read_timeout(Some(Duration::from_secs(10))).map_err(|e| failed(&e))?;
-        let body = body.to_string();
-        let credential = format!("AWS4-HMAC-SHA256 Credential=e2e/20260101/{region}/kms/aws4_request, SignedHeaders=host, Signature=0");
-        let request = format!(
-            "POST / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\nContent-Type: application/x-amz-json-1.1\r\n\
-             X-Amz-Target: TrentService.{action}\r\nAuthorization: {credential}\r\nContent-Length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(request.as_bytes()).map_err(|e| failed(&e))?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).map_err(|e| failed(&e))?;
-        let (head, content) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        if !head.starts_with("HTTP/1.1 200") {
-            return Err(failed(&format!("{action}: {} {content}", head.lines().next().unwrap_or_default())));
-        }
-        serde_json::from_str(content).map_err(|e| failed(&e))
-    }
+// 64 hexadecimal digits and a newline: 65 bytes, nothing else.
+fn file_key(path: &str) -> Result<Vec<u8>> {
+    let bytes = std::fs::read(path).map_err(|e| format!("failed to access master key, {path}: {e}"))?;
+    let text = String::from_utf8_lossy(&bytes);
+    let digits = text.strip_suffix('\n').filter(|digits| digits.len() == 64 && digits.is_ascii());
+    let digits = digits.ok_or_else(|| format!("mismatch master key file size, {path}: expected 65 bytes"))?;
+    let bytes = (0..32).map(|index| u8::from_str_radix(&digits[2 * index..2 * index + 2], 16));
+    bytes.collect::<std::result::Result<_, _>>().map_err(|e| format!("master key {path}: {e}"))
 }

@@ -1,10 +1,10 @@
-//! The stand-in for TiKV.
+//! A store: its keys, its engines, its rows.
 
 pub mod cipher;
 pub mod dictionary;
+pub mod keys;
 pub mod directory;
-pub mod files;
+mod kms;
 pub mod master;
-pub mod service;
-pub mod status;
-pub mod wal;
+mod raftfs;
+pub mod raftlog;

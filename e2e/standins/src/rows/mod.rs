@@ -1,0 +1,5 @@
+//! Rows as TiKV keeps them.
+
+pub mod codec;
+pub mod read;
+pub mod records;

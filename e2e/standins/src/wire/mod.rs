@@ -1,0 +1,7 @@
+//! The messages of TiKV's protocol that are in use, with the field numbers of kvproto.
+
+pub mod errors;
+
+
+pub mod raft;
+pub mod region;
