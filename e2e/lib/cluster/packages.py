@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from pathlib import Path
 
 from lib import settings
@@ -20,6 +21,15 @@ PROGRAMS = {
     "zstd": "zstd",
 }
 BUSYBOX = Path("/bin/busybox")
+# What the stand-ins are compiled with: a file, and the package that has it.
+STAND_INS = {
+    "/usr/bin/c++": "g++",
+    "/usr/bin/pkg-config": "pkg-config",
+    "/usr/include/openssl/ssl.h": "libssl-dev",
+    "/usr/include/rocksdb/db.h": "librocksdb-dev",
+}
+# One installation at a time: programs are built while the cluster comes up.
+_INSTALLING = threading.Lock()
 
 
 def missing() -> list[str]:
@@ -32,8 +42,21 @@ def missing() -> list[str]:
     return sorted(found)
 
 
+def provide_for_stand_ins() -> None:
+    """Installs what the stand-ins are compiled with."""
+    with _INSTALLING:
+        names = sorted(package for path, package in STAND_INS.items() if not Path(path).exists())
+        if names:
+            _install(names)
+
+
 def install(names: list[str]) -> None:
     """Installs packages without a question."""
+    with _INSTALLING:
+        _install(names)
+
+
+def _install(names: list[str]) -> None:
     if shutil.which("apt-get") is None:
         raise Failure(
             f"missing on this machine: {', '.join(names)}; install them with its package manager, "

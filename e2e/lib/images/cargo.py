@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Optional
 
 from lib import settings
+from lib.cluster import packages
 from lib.console import Failure, run_logged
 
 # One build at a time: a second one would only wait for cargo's own lock, and write into the same log.
@@ -29,6 +30,7 @@ def stand_in(binary: str) -> Path:
     """One of the stand-ins for TiKV, PD and the client."""
     if not (STAND_INS / "Cargo.toml").is_file():
         raise Failure(f"{STAND_INS} is missing, so {binary} cannot be built; name an image or a program of your own")
+    packages.provide_for_stand_ins()
     command = ["nice", "cargo", "build", "--release", "--locked", "--bin", binary]
     _build(command, STAND_INS, binary, {})
     return _target(STAND_INS) / "release" / binary

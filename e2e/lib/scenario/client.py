@@ -1,8 +1,8 @@
 """The client: writes and reads rows all along, and tells what it saw."""
 
 import json
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, fields
+from typing import Any, Optional
 
 from lib import kube
 from lib.images.catalogue import image_name
@@ -24,6 +24,8 @@ class Verdict:
     wrong: int
     requests: int
     failed: int
+    # Rows that lay in the stores before the client came.
+    stored: int
 
     @property
     def good(self) -> bool:
@@ -43,9 +45,12 @@ class Client:
     def __init__(self, namespace: str):
         self.namespace = namespace
 
-    def start(self, rows: int) -> None:
-        """Writes the first rows and goes on; TLS is used as soon as the client certificate exists."""
-        kube.apply(self._pod(rows))
+    def start(self, rows: int, stored: Optional[dict[str, int]] = None) -> None:
+        """Writes the first rows and goes on; TLS is used as soon as the client certificate exists.
+
+        `stored` names rows that lie in the stores already, by prefix: they are read as well.
+        """
+        kube.apply(self._pod(rows, stored or {}))
         until("the client's first rows", lambda: self.report().get("rows", 0) >= rows, 180, self._log)
 
     def report(self) -> dict[str, Any]:
@@ -66,7 +71,7 @@ class Client:
             return counts if counts.get("verifications", 0) >= before + 2 else {}
 
         counts = until("the client to read every row", verified, 180, self._log)
-        return Verdict(**{name: int(counts.get(name, 0)) for name in ("rows", "lost", "wrong", "requests", "failed")})
+        return Verdict(**{field.name: int(counts.get(field.name, 0)) for field in fields(Verdict)})
 
     def brief(self) -> str:
         """One line for the live view."""
@@ -81,7 +86,8 @@ class Client:
     def _log(self) -> str:
         return kube.try_kubectl("logs", POD, f"--namespace={self.namespace}", "--tail=5").stdout
 
-    def _pod(self, rows: int) -> dict[str, Any]:
+    def _pod(self, rows: int, stored: dict[str, int]) -> dict[str, Any]:
+        also = [f"--stored={','.join(f'{name}:{count}' for name, count in stored.items())}"] if stored else []
         endpoints = ",".join(f"{name}.{self.namespace}.svc:2379" for name in PD_ENDPOINTS)
         mounts = [{"name": "tls", "mountPath": TLS}, {"name": "report", "mountPath": "/report"}]
         return {
@@ -110,6 +116,7 @@ class Client:
                             f"--rows={rows}",
                             f"--value-prefix={MARKER}-",
                             f"--report={REPORT}",
+                            *also,
                         ],
                         "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
                         "volumeMounts": mounts,

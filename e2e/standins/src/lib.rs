@@ -1,7 +1,12 @@
 //! Stand-ins for TiKV and PD: what they share. See README.md for what they do as the real ones and what they do not.
 
+pub mod date;
 pub mod engine;
+pub mod kv;
+pub mod net;
 pub mod options;
+pub mod pd;
+pub mod replica;
 pub mod rows;
 pub mod store;
 pub mod wire;

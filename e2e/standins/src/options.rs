@@ -6,6 +6,7 @@ use std::time::Duration;
 use toml::Value;
 
 use crate::Result;
+use crate::net::tls::Files;
 
 
 /// What the program was started with.
@@ -88,16 +89,16 @@ impl Options {
         list.iter().filter_map(|entry| entry.as_str().map(str::to_owned)).collect()
     }
 
-//X    /// The TLS files: all three or none.
-//X    pub fn tls(&self, ca: &str) -> Result<Option<Files>> {
-//X        let names = [ca, "cert-path", "key-path"];
-//X        let found: Vec<_> = names.iter().filter_map(|name| self.text(&format!("security.{name}"))).collect();
-//X        match found.as_slice() {
-//X            [] => Ok(None),
-//X            [ca, cert, key] => Ok(Some(Files { ca: ca.clone(), cert: cert.clone(), key: key.clone() })),
-//X            _ => Err(format!("security.{ca}, cert-path and key-path must all be set or none")),
-//X        }
-//X    }
+    /// The TLS files: all three or none.
+    pub fn tls(&self, ca: &str) -> Result<Option<Files>> {
+        let names = [ca, "cert-path", "key-path"];
+        let found: Vec<_> = names.iter().filter_map(|name| self.text(&format!("security.{name}"))).collect();
+        match found.as_slice() {
+            [] => Ok(None),
+            [ca, cert, key] => Ok(Some(Files { ca: ca.clone(), cert: cert.clone(), key: key.clone() })),
+            _ => Err(format!("security.{ca}, cert-path and key-path must all be set or none")),
+        }
+    }
 
     fn at(&self, path: &str) -> Option<&Value> {
         path.split('.').try_fold(&self.file, |value, key| value.get(key))

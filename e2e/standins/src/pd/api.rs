@@ -6,24 +6,35 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::member::MemberNode;
-use super::state::State;
-use crate::REGIONS;
+use super::rpc;
+use super::state::{State, age};
 use crate::net::server::{Call, Reply};
 
 const EVICT: &str = "/pd/api/v1/schedulers/evict-leader-scheduler";
-const DEFAULT_SCHEDULERS: [&str; 3] = ["balance-leader-scheduler", "balance-region-scheduler", "balance-hot-region-scheduler"];
+const DEFAULT_SCHEDULERS: [&str; 5] = [
+    "balance-leader-scheduler",
+    "balance-region-scheduler",
+    "balance-hot-region-scheduler",
+    "evict-slow-store-scheduler",
+    "evict-stopping-store-scheduler",
+];
 
 /// Answers a client. Any member takes a request; the leader answers it.
 pub async fn client(node: Arc<MemberNode>, call: Call) -> Reply {
+    if call.grpc {
+        return rpc::handle(&node, &call).await;
+    }
     if call.path == "/pd/api/v2/ready" {
-        return if node.leader().is_some() { (200, b"{}".to_vec()) } else { (500, Vec::new()) };
+        return if node.leader().is_some() { Reply::Http(200, b"{}".to_vec()) } else { Reply::Http(500, Vec::new()) };
     }
     if call.path == "/pd/api/v1/health" {
         return health(&node);
     }
     if !node.leads() {
-        let forwarded = node.forward(&call.method, &call.path, call.body).await;
-        return forwarded.unwrap_or_else(|error| (503, error.into_bytes()));
+        return match node.forward(&call.method, &call.path, call.body.to_vec()).await {
+            Ok((status, body)) => Reply::Http(status, body),
+            Err(error) => Reply::Http(503, error.into_bytes()),
+        };
     }
     lead(&node, &call).await
 }
@@ -35,9 +46,9 @@ pub async fn peer(node: Arc<MemberNode>, call: Call) -> Reply {
         "/standin/read" => ok(&node.snapshot()),
         "/standin/state" => match serde_json::from_slice::<State>(&call.body) {
             Ok(state) => ok(&node.accept(state)),
-            Err(error) => (400, error.to_string().into_bytes()),
+            Err(error) => Reply::Http(400, error.to_string().into_bytes()),
         },
-        _ => (404, Vec::new()),
+        _ => Reply::Http(404, Vec::new()),
     }
 }
 
@@ -48,11 +59,10 @@ async fn lead(node: &MemberNode, call: &Call) -> Reply {
         ("POST", "/standin/heartbeat") => match serde_json::from_value(body) {
             Ok(heartbeat) => match node.heartbeat(&heartbeat).await {
                 Ok(appointments) => ok(&appointments),
-                Err(error) => (503, error.into_bytes()),
+                Err(error) => Reply::Http(503, error.into_bytes()),
             },
-            Err(error) => (400, error.to_string().into_bytes()),
+            Err(error) => Reply::Http(400, error.to_string().into_bytes()),
         },
-        (_, "/standin/regions") => ok(&state.appointments(0)),
         ("GET", "/pd/api/v1/stores") => {
             let heard = node.heard();
             let stores: Vec<_> = state.stores.iter().map(|(id, store)| state.show_store(*id, store, &heard)).collect();
@@ -69,13 +79,14 @@ async fn lead(node: &MemberNode, call: &Call) -> Reply {
             (Some("evict-leader-scheduler"), Some(id)) if state.stores.contains_key(&id) => {
                 changed(node, |state| _ = state.evicted.insert(id)).await
             }
-            _ => (400, b"\"unknown scheduler or store\"".to_vec()),
+            _ => Reply::Http(400, b"\"unknown scheduler or store\"".to_vec()),
         },
+        // Without a number it is taken away for all stores.
         ("DELETE", EVICT) => changed(node, |state| state.evicted.clear()).await,
         ("DELETE", path) if path.starts_with(EVICT) => {
             let id = path.rsplit('-').next().and_then(|id| id.parse().ok()).unwrap_or(0);
             if !state.evicted.contains(&id) {
-                return (404, b"\"scheduler not found\"".to_vec());
+                return Reply::Http(404, b"\"scheduler not found\"".to_vec());
             }
             changed(node, |state| _ = state.evicted.remove(&id)).await
         }
@@ -90,11 +101,11 @@ async fn lead(node: &MemberNode, call: &Call) -> Reply {
         }
         ("POST", "/pd/api/v1/leader/resign") => {
             node.resign();
-            (200, Vec::new())
+            Reply::Http(200, Vec::new())
         }
         ("POST", path) if path.starts_with("/pd/api/v1/leader/transfer/") => {
             node.resign();
-            (200, Vec::new())
+            Reply::Http(200, Vec::new())
         }
         ("POST", "/v3/cluster/member/list") => etcd_members(&state),
         ("POST", "/v3/cluster/member/update") => update_member(node, &state, &body).await,
@@ -102,14 +113,14 @@ async fn lead(node: &MemberNode, call: &Call) -> Reply {
             state.maintenance.as_ref().map_or_else(|| (404, Vec::new()), |task| ok(&json!([task])))
         }
         (_, path) if path.starts_with("/pd/api/v2/maintenance/") => maintenance(node, &state, call).await,
-        _ => (404, b"404 page not found\n".to_vec()),
+        _ => Reply::Http(404, b"404 page not found\n".to_vec()),
     }
 }
 
 fn health(node: &MemberNode) -> Reply {
     let (state, alive) = (node.snapshot(), node.alive());
     if node.leader().is_none() {
-        return (503, b"no leader".to_vec());
+        return Reply::Http(503, b"no leader".to_vec());
     }
     let members = state.members.keys().enumerate().map(|(index, name)| {
         json!({"name": name, "member_id": index + 1, "health": alive.contains(name)})
@@ -128,8 +139,8 @@ fn members(node: &MemberNode, state: &State) -> Reply {
 // A region has a pending peer while one of its stores is silent; down peers are shown only after ten minutes.
 fn regions(node: &MemberNode, state: &State, path: &str) -> Reply {
     let heard = node.heard();
-    let silent = state.stores.keys().any(|id| heard.get(id).is_none_or(|at| crate::now() - at.min(&crate::now()) > 5));
-    let count = if path.ends_with("pending-peer") && silent { REGIONS } else { 0 };
+    let silent = state.stores.keys().any(|id| age(&heard, *id) > 5000);
+    let count = if path.ends_with("pending-peer") && silent { state.regions.len() } else { 0 };
     ok(&json!({"count": count, "regions": []}))
 }
 
@@ -150,10 +161,12 @@ async fn update_member(node: &MemberNode, state: &State, body: &Value) -> Reply 
                     url.clone_into(&mut member.peer_url);
                 }
             });
-            let (status, _) = reply.await;
-            if status == 200 { ok(&json!({})) } else { (503, Vec::new()) }
+            match reply.await {
+                Reply::Http(200, _) => ok(&json!({})),
+                other => other,
+            }
         }
-        _ => (404, b"{\"error\":\"etcdserver: member not found\",\"code\":5}".to_vec()),
+        _ => Reply::Http(404, b"{\"error\":\"etcdserver: member not found\",\"code\":5}".to_vec()),
     }
 }
 
@@ -161,29 +174,29 @@ async fn maintenance(node: &MemberNode, state: &State, call: &Call) -> Reply {
     let id = call.path.rsplit('/').next().unwrap_or_default().to_owned();
     let held = state.maintenance.as_ref();
     match call.method.as_str() {
-        "PUT" if held.is_some() => (409, serde_json::to_vec(&json!({"existing_task": held})).unwrap_or_default()),
+        "PUT" if held.is_some() => Reply::Http(409, serde_json::to_vec(&json!({"existing_task": held})).unwrap_or_default()),
         "PUT" => {
             let description: String = serde_json::from_slice(&call.body).unwrap_or_default();
             let task = json!({"type": "tikv", "id": id, "start_timestamp": crate::now(), "description": description});
             changed(node, |state| state.maintenance = Some(task)).await
         }
-        "GET" => held.map_or_else(|| (404, Vec::new()), ok),
+        "GET" => held.map_or_else(|| Reply::Http(404, Vec::new()), ok),
         "DELETE" => match held {
-            None => (404, Vec::new()),
-            Some(task) if task["id"] != id.as_str() => (409, Vec::new()),
+            None => Reply::Http(404, Vec::new()),
+            Some(task) if task["id"] != id.as_str() => Reply::Http(409, Vec::new()),
             Some(_) => changed(node, |state| state.maintenance = None).await,
         },
-        _ => (405, Vec::new()),
+        _ => Reply::Http(405, Vec::new()),
     }
 }
 
 async fn changed(node: &MemberNode, work: impl FnOnce(&mut State)) -> Reply {
     match node.change(work).await {
-        Ok(()) => (200, b"\"done\"\n".to_vec()),
-        Err(error) => (503, error.into_bytes()),
+        Ok(()) => Reply::Http(200, b"\"done\"\n".to_vec()),
+        Err(error) => Reply::Http(503, error.into_bytes()),
     }
 }
 
 fn ok(value: &impl Serialize) -> Reply {
-    (200, serde_json::to_vec(value).unwrap_or_default())
+    Reply::Http(200, serde_json::to_vec(value).unwrap_or_default())
 }

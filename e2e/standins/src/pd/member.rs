@@ -8,10 +8,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::schedule::Pace;
 use super::state::{Appointments, Heartbeat, Member, State};
 use crate::net::client::Client;
-use crate::{Result, log, now};
+use crate::{Result, log, now, now_ms};
 
+/// Milliseconds of timestamps that the members agree about in advance.
+const TIMESTAMPS: u64 = 6000;
 /// Seconds for which a member that resigned does not lead.
 const RESIGNED: u64 = 10;
 
@@ -29,7 +32,11 @@ struct View {
     alive: BTreeSet<String>,
     leader: Option<String>,
     resigned: u64,
+    /// In milliseconds since 1970.
     heard: BTreeMap<u64, u64>,
+    pace: Pace,
+    /// The last timestamp that was given away.
+    timestamp: (u64, u64),
     /// The address by which a member answered last: a connection outlives a change of its URL, as in etcd.
     working: BTreeMap<String, String>,
 }
@@ -53,6 +60,7 @@ impl MemberNode {
         client_url: String,
         data: PathBuf,
         initial: &BTreeMap<String, String>,
+        replicas: usize,
         secure: Option<Client>,
     ) -> Result<Self> {
         std::fs::create_dir_all(&data).map_err(|e| format!("{}: {e}", data.display()))?;
@@ -64,12 +72,13 @@ impl MemberNode {
                     .iter()
                     .map(|(name, url)| (name.clone(), Member { peer_url: url.clone(), client_url: String::new() }))
                     .collect(),
+                replicas,
             ),
         };
         let index = state.members.keys().position(|member| *member == name);
         let index = index.ok_or_else(|| format!("{name} is not in the initial cluster"))? as u64;
         let (state, view) = (Mutex::new(state), Mutex::default());
-        Ok(Self { name, client_url, index, file, plain: Client::new(None), secure, state, view })
+        Ok(Self { name, client_url, index, file, plain: Client::fresh(None), secure, state, view })
     }
 
     /// Talks to the others for ever.
@@ -134,12 +143,13 @@ impl MemberNode {
 
     /// A store lives.
     pub async fn heartbeat(&self, heartbeat: &Heartbeat) -> Result<Appointments> {
+        let heard = self.heard();
         let (id, changed, appointments) = {
             let mut state = self.state();
-            let (id, changed) = state.hear(heartbeat);
+            let (id, changed) = state.hear(heartbeat, &heard);
             (id, changed, state.appointments(id))
         };
-        self.view().heard.insert(id, now());
+        self.view().heard.insert(id, now_ms());
         if changed {
             self.change(|_| {}).await?;
         }
@@ -162,6 +172,23 @@ impl MemberNode {
             }
         }
         if 2 * count > state.members.len() { Ok(()) } else { Err("no majority of PD members".into()) }
+    }
+
+    /// Timestamps that nobody had before: the last of `count`, as milliseconds and a number among them.
+    pub fn timestamp(&self, count: u32) -> Result<(u64, u64)> {
+        if !self.leads() {
+            return Err("not leader".into());
+        }
+        let below = self.state().timestamps_below;
+        let mut view = self.view();
+        let (physical, logical) = view.timestamp;
+        let count = u64::from(count);
+        let next = if now_ms() > physical { (now_ms(), count) } else { (physical, logical + count) };
+        if next.0 >= below || next.1 >= 1 << 18 {
+            return Err("no timestamp yet".into());
+        }
+        view.timestamp = next;
+        Ok(next)
     }
 
     /// Sends a client's request on to the leader.
@@ -205,7 +232,9 @@ impl MemberNode {
             log(&format!("leader is {leader:?}; alive: {alive:?}"));
             // Whoever takes over gives the stores time to report.
             let stores: Vec<u64> = self.state().stores.keys().copied().collect();
-            view.heard.extend(stores.into_iter().map(|id| (id, now())));
+            view.heard.extend(stores.into_iter().map(|id| (id, now_ms())));
+            // Another one may have given away all up to here.
+            view.timestamp = (self.state().timestamps_below, 0);
         }
         (view.alive, view.leader) = (alive, leader);
     }
@@ -213,7 +242,16 @@ impl MemberNode {
     async fn work(&self) {
         self.remember_client_url(&self.hello());
         let heard = self.heard();
-        let changed = self.state().appoint(&heard, self.index);
+        let mut pace = std::mem::take(&mut self.view().pace);
+        let mut changed = self.state().appoint(&heard, self.index, &mut pace);
+        self.view().pace = pace;
+        {
+            let mut state = self.state();
+            if state.timestamps_below < now_ms() + TIMESTAMPS / 2 {
+                state.timestamps_below = now_ms() + TIMESTAMPS;
+                changed = true;
+            }
+        }
         if changed && let Err(error) = self.change(|_| {}).await {
             log(&error);
         }

@@ -1,5 +1,7 @@
-//! The stand-in for PD.
+//! A member of PD.
 
 pub mod api;
 pub mod member;
+pub mod rpc;
+pub mod schedule;
 pub mod state;

@@ -1,5 +1,6 @@
 //! Rows as TiKV keeps them.
 
 pub mod codec;
+pub mod commands;
 pub mod read;
 pub mod records;

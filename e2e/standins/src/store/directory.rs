@@ -10,6 +10,7 @@ use super::master::Master;
 use super::raftlog::RaftLog;
 use crate::engine::{self, Engine, titan};
 use crate::options::Options;
+use crate::replica::journal;
 use crate::{Result, log};
 
 /// An opened store.
@@ -17,8 +18,8 @@ pub struct Directory {
     pub keys: Arc<KeyManager>,
     pub raft: RaftLog,
     pub engine: Engine,
-    // Held as long as the process lives.
-    _lock: fs::File,
+    /// Held as long as the process lives.
+    pub lock: fs::File,
 }
 
 impl Directory {
@@ -48,13 +49,15 @@ impl Directory {
         tidy(path);
         let raft = RaftLog::open(&raft, Arc::clone(&keys), options)?;
         let engine = open_engine(path, &database, &keys, options)?;
+        journal::validate(&raft, &engine)?;
+        journal::replay(&raft, &engine)?;
         let blobs = titan::inline(&engine, &database, &keys)?;
         log(&format!(
             "store open; encryption is {}, {} raft logs, {blobs} values of Titan blobs moved into tables",
             if keys.enabled() { "on" } else { "off" },
-            raft.regions()
+            raft.ids().len()
         ));
-        Ok(Self { keys, raft, engine, _lock: held })
+        Ok(Self { keys, raft, engine, lock: held })
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::master::Wrapped;
 use crate::options::Options;
-use crate::{Result, log, now};
+use crate::{Result, date, log, now};
 
 // TiKV tries 15 times, with pauses that grow to 32 seconds.
 const TRIES: u32 = 15;
@@ -121,7 +121,7 @@ impl Kms {
     }
 
     fn request(&self, action: &str, host: &str, body: &str) -> Result<String> {
-        let (day, time) = timestamp(now());
+        let (day, time) = date::basic(now());
         let target = format!("TrentService.{action}");
         let mut headers = vec![
             ("content-type", "application/x-amz-json-1.1".to_owned()),
@@ -176,31 +176,9 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-// The day, and the day with the time, in UTC.
-fn timestamp(seconds: u64) -> (String, String) {
-    let (days, rest) = (seconds / 86400, seconds % 86400);
-    // Years begin in March, so that the leap day is the last one.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month + 2) / 5 + 1;
-    let (month, carry) = if month < 10 { (month + 3, 0) } else { (month - 9, 1) };
-    let date = format!("{:04}{month:02}{day:02}", year_of_era + era * 400 + carry);
-    let time = format!("{date}T{:02}{:02}{:02}Z", rest / 3600, rest / 60 % 60, rest % 60);
-    (date, time)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Kms, timestamp};
-
-    #[test]
-    fn time_is_written_as_aws_wants_it() {
-        assert_eq!(timestamp(951_827_696), ("20000229".into(), "20000229T123456Z".into()));
-        assert_eq!(timestamp(1_798_761_599), ("20261231".into(), "20261231T235959Z".into()));
-    }
+    use super::Kms;
 
     #[test]
     fn requests_name_what_is_signed() {

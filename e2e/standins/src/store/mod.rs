@@ -1,6 +1,7 @@
 //! A store: its keys, its engines, its rows.
 
 pub mod cipher;
+pub mod contact;
 pub mod dictionary;
 pub mod keys;
 pub mod directory;
@@ -8,3 +9,4 @@ mod kms;
 pub mod master;
 mod raftfs;
 pub mod raftlog;
+pub mod status;

@@ -99,9 +99,10 @@ impl RaftLog {
         self.engine.purge_expired_files().map(|_| ()).map_err(text)
     }
 
-    /// Number of regions with a log.
-    pub fn regions(&self) -> usize {
-        self.engine.raft_groups().len()
+    /// The regions that have a log.
+    pub fn ids(&self) -> Vec<u64> {
+        // 0 is the store's own record.
+        self.engine.raft_groups().into_iter().filter(|region| *region != 0).collect()
     }
 }
 

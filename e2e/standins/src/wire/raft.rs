@@ -6,6 +6,9 @@ use prost::Message;
 /// One entry of a log.
 #[derive(Clone, PartialEq, Message)]
 pub struct Entry {
+    /// 0 is an ordinary one; others change the members.
+    #[prost(int32, tag = "1")]
+    pub entry_type: i32,
     #[prost(uint64, tag = "2")]
     pub term: u64,
     #[prost(uint64, tag = "3")]
@@ -38,6 +41,8 @@ pub struct RaftApplyState {
     pub applied_index: u64,
     #[prost(message, optional, tag = "2")]
     pub truncated_state: Option<RaftTruncatedState>,
+    #[prost(uint64, tag = "3")]
+    pub last_commit_index: u64,
     #[prost(uint64, tag = "4")]
     pub commit_index: u64,
     #[prost(uint64, tag = "5")]
@@ -141,4 +146,6 @@ pub struct Standing {
     pub last_term: u64,
     #[prost(message, repeated, tag = "4")]
     pub entries: Vec<Entry>,
+    #[prost(uint64, tag = "5")]
+    pub term: u64,
 }

@@ -57,3 +57,8 @@ pub struct Store {
     #[prost(int32, tag = "13")]
     pub node_state: i32,
 }
+
+/// The copy of a region on a store. Real peers have numbers of their own; these follow from region and store.
+pub fn peer(region: u64, store: u64) -> Peer {
+    Peer { id: region * 100 + store, store_id: store }
+}
