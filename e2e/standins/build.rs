@@ -2,7 +2,12 @@
 
 fn main() {
     println!("cargo:rerun-if-changed=src/engine/shim.cc");
-    cc::Build::new().cpp(true).std("c++17").opt_level(1).file("src/engine/shim.cc").compile("shim");
+    cc::Build::new()
+        .cpp(true)
+        .std("c++17")
+        .opt_level(1)
+        .file("src/engine/shim.cc")
+        .compile("shim");
     for library in ["rocksdb", "lz4", "zstd"] {
         println!("cargo:rustc-link-lib=dylib={library}");
     }

@@ -8,7 +8,6 @@ use toml::Value;
 use crate::Result;
 use crate::net::tls::Files;
 
-
 /// What the program was started with.
 pub struct Options {
     flags: BTreeMap<String, String>,
@@ -20,8 +19,13 @@ pub struct Options {
 impl Options {
     /// Of a file's text alone, without flags.
     pub fn parse(source: &str) -> Result<Self> {
-        let file = toml::from_str(source).map_err(|e| format!("the configuration is not TOML: {e}"))?;
-        Ok(Self { flags: BTreeMap::new(), file, source: source.to_owned() })
+        let file =
+            toml::from_str(source).map_err(|e| format!("the configuration is not TOML: {e}"))?;
+        Ok(Self {
+            flags: BTreeMap::new(),
+            file,
+            source: source.to_owned(),
+        })
     }
 
     /// Reads `--name=value` and `--name value`, and the file of `--config`.
@@ -29,7 +33,9 @@ impl Options {
         let mut flags = BTreeMap::new();
         let mut words = std::env::args().skip(1).peekable();
         while let Some(word) = words.next() {
-            let Some(name) = word.strip_prefix("--") else { continue };
+            let Some(name) = word.strip_prefix("--") else {
+                continue;
+            };
             let (name, value) = match name.split_once('=') {
                 Some((name, value)) => (name.to_owned(), value.to_owned()),
                 None => (name.to_owned(), words.next().unwrap_or_default()),
@@ -40,12 +46,19 @@ impl Options {
             Some(path) => std::fs::read_to_string(path).map_err(|e| format!("{path}: {e}"))?,
             None => String::new(),
         };
-        Ok(Self { flags, ..Self::parse(&source)? })
+        Ok(Self {
+            flags,
+            ..Self::parse(&source)?
+        })
     }
 
     /// A flag, else the value at a dotted path of the file.
     pub fn get(&self, flag: &str, path: &str) -> Option<String> {
-        let flag = self.flags.get(flag).cloned().filter(|value| !value.is_empty());
+        let flag = self
+            .flags
+            .get(flag)
+            .cloned()
+            .filter(|value| !value.is_empty());
         flag.or_else(|| self.text(path))
     }
 
@@ -62,7 +75,9 @@ impl Options {
 
     /// A number in the file.
     pub fn number(&self, path: &str) -> Option<u64> {
-        self.at(path)?.as_integer().and_then(|number| u64::try_from(number).ok())
+        self.at(path)?
+            .as_integer()
+            .and_then(|number| u64::try_from(number).ok())
     }
 
     /// An amount such as "4MB" in the file.
@@ -75,7 +90,11 @@ impl Options {
             "G" => 1 << 30,
             _ => 1,
         };
-        digits.trim().parse::<u64>().ok().map(|number| number * unit)
+        digits
+            .trim()
+            .parse::<u64>()
+            .ok()
+            .map(|number| number * unit)
     }
 
     /// The file as JSON.
@@ -85,23 +104,39 @@ impl Options {
 
     /// A list of texts in the file.
     pub fn list(&self, path: &str) -> Vec<String> {
-        let list = self.at(path).and_then(Value::as_array).cloned().unwrap_or_default();
-        list.iter().filter_map(|entry| entry.as_str().map(str::to_owned)).collect()
+        let list = self
+            .at(path)
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
+        list.iter()
+            .filter_map(|entry| entry.as_str().map(str::to_owned))
+            .collect()
     }
 
     /// The TLS files: all three or none.
     pub fn tls(&self, ca: &str) -> Result<Option<Files>> {
         let names = [ca, "cert-path", "key-path"];
-        let found: Vec<_> = names.iter().filter_map(|name| self.text(&format!("security.{name}"))).collect();
+        let found: Vec<_> = names
+            .iter()
+            .filter_map(|name| self.text(&format!("security.{name}")))
+            .collect();
         match found.as_slice() {
             [] => Ok(None),
-            [ca, cert, key] => Ok(Some(Files { ca: ca.clone(), cert: cert.clone(), key: key.clone() })),
-            _ => Err(format!("security.{ca}, cert-path and key-path must all be set or none")),
+            [ca, cert, key] => Ok(Some(Files {
+                ca: ca.clone(),
+                cert: cert.clone(),
+                key: key.clone(),
+            })),
+            _ => Err(format!(
+                "security.{ca}, cert-path and key-path must all be set or none"
+            )),
         }
     }
 
     fn at(&self, path: &str) -> Option<&Value> {
-        path.split('.').try_fold(&self.file, |value, key| value.get(key))
+        path.split('.')
+            .try_fold(&self.file, |value, key| value.get(key))
     }
 }
 
@@ -110,10 +145,14 @@ pub fn duration(text: &str) -> Result<Duration> {
     let wrong = || format!("invalid duration: {text}");
     let (mut total, mut rest) = (0.0, text.trim());
     while !rest.is_empty() {
-        let digits = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.').ok_or_else(wrong)?;
+        let digits = rest
+            .find(|letter: char| !letter.is_ascii_digit() && letter != '.')
+            .ok_or_else(wrong)?;
         let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
         rest = &rest[digits..];
-        let unit = rest.find(|letter: char| letter.is_ascii_digit()).unwrap_or(rest.len());
+        let unit = rest
+            .find(|letter: char| letter.is_ascii_digit())
+            .unwrap_or(rest.len());
         total += number
             * match &rest[..unit] {
                 "d" => 86400.0,

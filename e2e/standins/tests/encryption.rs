@@ -46,7 +46,11 @@ fn rows_survive_restarts_and_are_in_no_file_in_the_clear() {
         }
         for path in files(copy.path()) {
             let bytes = fs::read(&path).unwrap();
-            assert!(!bytes.windows(MARKER.len()).any(|window| window == MARKER), "{}", path.display());
+            assert!(
+                !bytes.windows(MARKER.len()).any(|window| window == MARKER),
+                "{}",
+                path.display()
+            );
         }
     }
 }
@@ -59,19 +63,28 @@ fn a_log_that_was_cut_is_refused() {
     drop(directory);
     // What TiKV does to a log that it cannot read: nothing is left of it.
     for path in files(&copy.path().join("raft-engine")) {
-        if path.extension().is_some_and(|extension| extension == "raftlog") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "raftlog")
+        {
             let length = fs::metadata(&path).unwrap().len();
             fs::write(&path, vec![7; usize::try_from(length).unwrap()]).unwrap();
         }
     }
-    let Err(error) = Directory::open(copy.path(), &copy.options(|_| {})) else { panic!("it was opened") };
+    let Err(error) = Directory::open(copy.path(), &copy.options(|_| {})) else {
+        panic!("it was opened")
+    };
     assert!(error.contains("may lose data"), "{error}");
 }
 
 #[test]
 fn a_store_opens_again_after_tikv_security_gave_it_another_key() {
     let program = product();
-    for (name, to) in [("aes256", "sm4-ctr"), ("plaintext", "aes256-ctr"), ("killed", "aes128-ctr")] {
+    for (name, to) in [
+        ("aes256", "sm4-ctr"),
+        ("plaintext", "aes256-ctr"),
+        ("killed", "aes128-ctr"),
+    ] {
         let copy = Copy::unpack(name);
         let directory = copy.open();
         write(&directory);
@@ -81,11 +94,21 @@ fn a_store_opens_again_after_tikv_security_gave_it_another_key() {
         let done = Command::new(&program)
             .arg("reencrypt")
             .arg(copy.path())
-            .args(["--to", to, "--seen-as", &copy.path().to_string_lossy(), "--master-key-file"])
+            .args([
+                "--to",
+                to,
+                "--seen-as",
+                &copy.path().to_string_lossy(),
+                "--master-key-file",
+            ])
             .arg(&key)
             .output()
             .unwrap();
-        assert!(done.status.success(), "{name}: {}", String::from_utf8_lossy(&done.stderr));
+        assert!(
+            done.status.success(),
+            "{name}: {}",
+            String::from_utf8_lossy(&done.stderr)
+        );
         let directory = copy.open_as(|text| {
             let at = text.find("[security.encryption]").unwrap_or(text.len());
             text.truncate(at);
@@ -96,8 +119,18 @@ fn a_store_opens_again_after_tikv_security_gave_it_another_key() {
             ));
         });
         assert_eq!(count(&directory), before, "{name}");
-        let rows = View(&directory.engine).scan(b"", b"b", usize::MAX, u64::MAX).unwrap();
-        assert!(rows.iter().all(|(_, value)| value.as_ref().unwrap().as_ref().unwrap().starts_with(MARKER)), "{name}");
+        let rows = View(&directory.engine)
+            .scan(b"", b"b", usize::MAX, u64::MAX)
+            .unwrap();
+        assert!(
+            rows.iter().all(|(_, value)| value
+                .as_ref()
+                .unwrap()
+                .as_ref()
+                .unwrap()
+                .starts_with(MARKER)),
+            "{name}"
+        );
         assert_eq!(rows.len() as u64, copy.expected_rows()["a"], "{name}");
     }
 }
@@ -114,20 +147,49 @@ fn write_again(directory: &Directory) {
 fn put(directory: &Directory, rows: impl Iterator<Item = u64>, mut index: u64) {
     let rows: Vec<u64> = rows.collect();
     for some in rows.chunks(100) {
-        let operations: Vec<_> = some.iter().map(|row| {
-            let value = [MARKER, row.to_string().repeat(50).as_bytes()].concat();
-            Operation::put(Family::Default, data_key(format!("zz-{row:06}").as_bytes()), value)
-        }).collect();
-        let entry = Entry { entry_type: 0, term: 8, index, data: journal::command(&operations) };
-        let hard_state = Some(HardState { term: 8, vote: 0, commit: index });
-        directory.raft.append(REGION, &[entry], &RaftLocalState { hard_state, last_index: index }).unwrap();
+        let operations: Vec<_> = some
+            .iter()
+            .map(|row| {
+                let value = [MARKER, row.to_string().repeat(50).as_bytes()].concat();
+                Operation::put(
+                    Family::Default,
+                    data_key(format!("zz-{row:06}").as_bytes()),
+                    value,
+                )
+            })
+            .collect();
+        let entry = Entry {
+            entry_type: 0,
+            term: 8,
+            index,
+            data: journal::command(&operations),
+        };
+        let hard_state = Some(HardState {
+            term: 8,
+            vote: 0,
+            commit: index,
+        });
+        directory
+            .raft
+            .append(
+                REGION,
+                &[entry],
+                &RaftLocalState {
+                    hard_state,
+                    last_index: index,
+                },
+            )
+            .unwrap();
         index += 1;
     }
     journal::replay(&directory.raft, &directory.engine).unwrap();
 }
 
 fn count(directory: &Directory) -> u64 {
-    View(&directory.engine).raw_scan(Family::Default, b"zz-", b"zz.", usize::MAX, false).unwrap().len() as u64
+    View(&directory.engine)
+        .raw_scan(Family::Default, b"zz-", b"zz.", usize::MAX, false)
+        .unwrap()
+        .len() as u64
 }
 
 fn files(path: &Path) -> Vec<PathBuf> {
@@ -149,13 +211,25 @@ fn product() -> PathBuf {
         return named.into();
     }
     let built = Command::new("cargo")
-        .args(["build", "--locked", "--bin", "tikv-security", "--message-format=json"])
+        .args([
+            "build",
+            "--locked",
+            "--bin",
+            "tikv-security",
+            "--message-format=json",
+        ])
         .current_dir("../..")
         .output()
         .unwrap();
-    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    assert!(
+        built.status.success(),
+        "{}",
+        String::from_utf8_lossy(&built.stderr)
+    );
     let lines = String::from_utf8_lossy(&built.stdout).into_owned();
-    let messages = lines.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let messages = lines
+        .lines()
+        .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
     let programs = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
     programs.last().expect("cargo names what it built")
 }

@@ -13,7 +13,8 @@ use tikv_security_standins::store::dictionary::replace;
 use tikv_security_standins::wire::errors::Error;
 use tikv_security_standins::wire::kv::{Context, KvPair, ScanRequest, ScanResponse};
 use tikv_security_standins::wire::pd::{
-    GetAllStoresResponse, GetMembersResponse, HeaderOnly, LedRegion, ScanRegionsRequest, ScanRegionsResponse,
+    GetAllStoresResponse, GetMembersResponse, HeaderOnly, LedRegion, ScanRegionsRequest,
+    ScanRegionsResponse,
 };
 use tikv_security_standins::wire::raw::{RawDone, RawGetRequest, RawGetResponse, RawPutRequest};
 use tikv_security_standins::wire::region::{Peer, Region};
@@ -67,16 +68,26 @@ async fn main() {
 
 async fn run() -> Result<()> {
     let options = Options::read()?;
-    let get = |name: &str, default: &str| options.get(name, "").unwrap_or_else(|| default.to_owned());
+    let get =
+        |name: &str, default: &str| options.get(name, "").unwrap_or_else(|| default.to_owned());
     let directory = get("tls", "/var/lib/client-tls");
     let file = |name: &str| format!("{directory}/{name}");
-    let rows: usize = get("rows", "1000").parse().map_err(|e| format!("--rows: {e}"))?;
+    let rows: usize = get("rows", "1000")
+        .parse()
+        .map_err(|e| format!("--rows: {e}"))?;
     let prefix = get("value-prefix", "value-");
     let stored = get("stored", "");
     let stored = stored.split(',').filter_map(|one| one.split_once(':'));
     let mut run = Run {
-        endpoints: get("pd", "127.0.0.1:2379").split(',').map(str::to_owned).collect(),
-        files: Files { ca: file("ca.crt"), cert: file("tls.crt"), key: file("tls.key") },
+        endpoints: get("pd", "127.0.0.1:2379")
+            .split(',')
+            .map(str::to_owned)
+            .collect(),
+        files: Files {
+            ca: file("ca.crt"),
+            cert: file("tls.crt"),
+            key: file("tls.key"),
+        },
         secure: false,
         client: Client::fresh(None),
         route: None,
@@ -84,7 +95,9 @@ async fn run() -> Result<()> {
         report_file: get("report", "/tmp/report.json"),
         told: Instant::now(),
         expected: BTreeMap::new(),
-        stored: stored.filter_map(|(name, count)| Some((name.to_owned(), count.parse().ok()?))).collect(),
+        stored: stored
+            .filter_map(|(name, count)| Some((name.to_owned(), count.parse().ok()?)))
+            .collect(),
         marker: prefix.clone(),
     };
     for number in 0..rows {
@@ -106,7 +119,10 @@ async fn run() -> Result<()> {
 impl Run {
     // Until it is acknowledged. What failed may have happened all the same.
     async fn write(&mut self, key: &str, value: &str) {
-        self.expected.entry(key.to_owned()).or_default().push(value.to_owned());
+        self.expected
+            .entry(key.to_owned())
+            .or_default()
+            .push(value.to_owned());
         loop {
             let done = self.put(key, value).await;
             if self.counted(done).await.is_some() {
@@ -145,7 +161,9 @@ impl Run {
             let (mut found, mut from, end) = (0, name.clone().into_bytes(), format!("{name}:"));
             loop {
                 let done = self.scan(&from, end.as_bytes()).await;
-                let Some((pairs, next)) = self.counted(done).await else { continue };
+                let Some((pairs, next)) = self.counted(done).await else {
+                    continue;
+                };
                 let good = |pair: &&KvPair| pair.value.starts_with(self.marker.as_bytes());
                 found += pairs.iter().filter(good).count();
                 match next {
@@ -165,15 +183,30 @@ impl Run {
     async fn put(&mut self, key: &str, value: &str) -> Result<()> {
         let (address, context) = self.place(key.as_bytes()).await?;
         let (key, value) = (key.as_bytes().to_vec(), value.as_bytes().to_vec());
-        let request = RawPutRequest { context: Some(context), key, value, cf: String::new() };
-        let answer: RawDone = self.client.grpc(&address, "/tikvpb.Tikv/RawPut", &request).await?;
+        let request = RawPutRequest {
+            context: Some(context),
+            key,
+            value,
+            cf: String::new(),
+        };
+        let answer: RawDone = self
+            .client
+            .grpc(&address, "/tikvpb.Tikv/RawPut", &request)
+            .await?;
         good(answer.region_error.as_ref(), &answer.error)
     }
 
     async fn get(&mut self, key: &str) -> Result<Option<String>> {
         let (address, context) = self.place(key.as_bytes()).await?;
-        let request = RawGetRequest { context: Some(context), key: key.as_bytes().to_vec(), cf: String::new() };
-        let answer: RawGetResponse = self.client.grpc(&address, "/tikvpb.Tikv/RawGet", &request).await?;
+        let request = RawGetRequest {
+            context: Some(context),
+            key: key.as_bytes().to_vec(),
+            cf: String::new(),
+        };
+        let answer: RawGetResponse = self
+            .client
+            .grpc(&address, "/tikvpb.Tikv/RawGet", &request)
+            .await?;
         good(answer.region_error.as_ref(), &answer.error)?;
         Ok((!answer.not_found).then(|| String::from_utf8_lossy(&answer.value).into_owned()))
     }
@@ -181,7 +214,10 @@ impl Run {
     // The rows of one region, and where to go on.
     async fn scan(&mut self, from: &[u8], end: &[u8]) -> Result<(Vec<KvPair>, Option<Vec<u8>>)> {
         let (address, context) = self.place(&encode(from)).await?;
-        let border = self.region(&encode(from)).map(|(region, _)| region.end_key.clone()).unwrap_or_default();
+        let border = self
+            .region(&encode(from))
+            .map(|(region, _)| region.end_key.clone())
+            .unwrap_or_default();
         let request = ScanRequest {
             context: Some(context),
             start_key: from.to_vec(),
@@ -190,10 +226,23 @@ impl Run {
             version: u64::MAX,
             ..ScanRequest::default()
         };
-        let answer: ScanResponse = self.client.grpc(&address, "/tikvpb.Tikv/KvScan", &request).await?;
-        let error = answer.error.as_ref().or_else(|| answer.pairs.iter().find_map(|pair| pair.error.as_ref()));
-        good(answer.region_error.as_ref(), &error.map(|error| format!("{error:?}")).unwrap_or_default())?;
-        let next = if border.is_empty() { None } else { Some(decode(&border)?.0) };
+        let answer: ScanResponse = self
+            .client
+            .grpc(&address, "/tikvpb.Tikv/KvScan", &request)
+            .await?;
+        let error = answer
+            .error
+            .as_ref()
+            .or_else(|| answer.pairs.iter().find_map(|pair| pair.error.as_ref()));
+        good(
+            answer.region_error.as_ref(),
+            &error.map(|error| format!("{error:?}")).unwrap_or_default(),
+        )?;
+        let next = if border.is_empty() {
+            None
+        } else {
+            Some(decode(&border)?.0)
+        };
         Ok((answer.pairs, next.filter(|next| next.as_slice() < end)))
     }
 
@@ -206,7 +255,10 @@ impl Run {
             Err(error) => {
                 self.report.failed += 1;
                 if self.report.failed.is_power_of_two() {
-                    log(&format!("request {} failed ({} so far): {error}", self.report.requests, self.report.failed));
+                    log(&format!(
+                        "request {} failed ({} so far): {error}",
+                        self.report.requests, self.report.failed
+                    ));
                 }
                 self.route = None;
                 self.choose_scheme();
@@ -220,11 +272,22 @@ impl Run {
         if self.route.is_none() {
             self.route = Some(self.find_route().await?);
         }
-        let stores = self.route.as_ref().map(|route| route.stores.clone()).unwrap_or_default();
+        let stores = self
+            .route
+            .as_ref()
+            .map(|route| route.stores.clone())
+            .unwrap_or_default();
         let (region, leader) = self.region(key).ok_or("the region has no leader")?;
-        let context =
-            Context { region_id: region.id, region_epoch: region.region_epoch, peer: Some(leader), term: 0 };
-        let address = stores.get(&leader.store_id).cloned().ok_or("the leader's store is unknown")?;
+        let context = Context {
+            region_id: region.id,
+            region_epoch: region.region_epoch,
+            peer: Some(leader),
+            term: 0,
+        };
+        let address = stores
+            .get(&leader.store_id)
+            .cloned()
+            .ok_or("the leader's store is unknown")?;
         Ok((address, context))
     }
 
@@ -232,7 +295,8 @@ impl Run {
         let regions = self.route.as_ref()?.regions.iter();
         let mut regions = regions.filter_map(|one| Some((one.region.as_ref()?, one.leader?)));
         regions.find(|(region, _)| {
-            key >= region.start_key.as_slice() && (region.end_key.is_empty() || key < region.end_key.as_slice())
+            key >= region.start_key.as_slice()
+                && (region.end_key.is_empty() || key < region.end_key.as_slice())
         })
     }
 
@@ -249,14 +313,33 @@ impl Run {
 
     async fn ask(&self, endpoint: &str) -> Result<Route> {
         let any = HeaderOnly::default();
-        let members: GetMembersResponse = self.client.grpc(endpoint, "/pdpb.PD/GetMembers", &any).await?;
-        let leader = members.leader.and_then(|leader| leader.client_urls.first().cloned()).ok_or("PD has no leader")?;
+        let members: GetMembersResponse = self
+            .client
+            .grpc(endpoint, "/pdpb.PD/GetMembers", &any)
+            .await?;
+        let leader = members
+            .leader
+            .and_then(|leader| leader.client_urls.first().cloned())
+            .ok_or("PD has no leader")?;
         let leader = leader.rsplit('/').next().unwrap_or_default();
         let request = ScanRegionsRequest::default();
-        let regions: ScanRegionsResponse = self.client.grpc(leader, "/pdpb.PD/ScanRegions", &request).await?;
-        let stores: GetAllStoresResponse = self.client.grpc(leader, "/pdpb.PD/GetAllStores", &any).await?;
-        let stores = stores.stores.into_iter().map(|store| (store.id, store.address)).collect();
-        Ok(Route { regions: regions.regions, stores })
+        let regions: ScanRegionsResponse = self
+            .client
+            .grpc(leader, "/pdpb.PD/ScanRegions", &request)
+            .await?;
+        let stores: GetAllStoresResponse = self
+            .client
+            .grpc(leader, "/pdpb.PD/GetAllStores", &any)
+            .await?;
+        let stores = stores
+            .stores
+            .into_iter()
+            .map(|store| (store.id, store.address))
+            .collect();
+        Ok(Route {
+            regions: regions.regions,
+            stores,
+        })
     }
 
     // The cluster changes from plaintext to TLS while we run: after a failure the other way is tried when it is possible.

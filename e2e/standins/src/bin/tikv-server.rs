@@ -27,7 +27,11 @@ async fn main() {
 
 async fn run() -> Result<()> {
     let options = Options::read()?;
-    let get = |flag: &str, path: &str, default: &str| options.get(flag, path).unwrap_or_else(|| default.to_owned());
+    let get = |flag: &str, path: &str, default: &str| {
+        options
+            .get(flag, path)
+            .unwrap_or_else(|| default.to_owned())
+    };
     let address = get("addr", "server.addr", "127.0.0.1:20160");
     let status_address = get("status-addr", "server.status-addr", "127.0.0.1:20180");
     let tls = options.tls("ca-path")?;
@@ -36,7 +40,11 @@ async fn run() -> Result<()> {
     }
     let own = Heartbeat {
         address: get("advertise-addr", "server.advertise-addr", &address),
-        status_address: get("advertise-status-addr", "server.advertise-status-addr", &status_address),
+        status_address: get(
+            "advertise-status-addr",
+            "server.advertise-status-addr",
+            &status_address,
+        ),
         started: now(),
         leaders: 0,
         busy: true,
@@ -50,8 +58,14 @@ async fn run() -> Result<()> {
     ];
     let data = PathBuf::from(get("data-dir", "storage.data-dir", "./"));
     std::fs::create_dir_all(&data).map_err(|e| format!("{}: {e}", data.display()))?;
-    let data = data.canonicalize().map_err(|e| format!("{}: {e}", data.display()))?;
-    let config = Arc::new(status::config(&options, &addresses, &data.to_string_lossy()));
+    let data = data
+        .canonicalize()
+        .map_err(|e| format!("{}: {e}", data.display()))?;
+    let config = Arc::new(status::config(
+        &options,
+        &addresses,
+        &data.to_string_lossy(),
+    ));
     let contact = Contact::new(endpoints(&options), Client::fresh(tls.clone()), own.clone());
     contact.wait().await;
     let _address = lock_address(&address)?;
@@ -60,15 +74,23 @@ async fn run() -> Result<()> {
     let store = Replicas::new(directory, Client::channels(tls.clone()));
     let names = options.list("security.cert-allowed-cn");
     let port = |rules| -> Result<Port> {
-        let acceptor = tls.clone().map(|files| Acceptor::new(rules, files, names.clone())).transpose()?;
-        Ok(Port { plain: acceptor.is_none(), tls: acceptor.map(Arc::new) })
+        let acceptor = tls
+            .clone()
+            .map(|files| Acceptor::new(rules, files, names.clone()))
+            .transpose()?;
+        Ok(Port {
+            plain: acceptor.is_none(),
+            tls: acceptor.map(Arc::new),
+        })
     };
     let (main_port, status_port) = (port(Rules::TikvGrpc)?, port(Rules::TikvStatus)?);
     let (for_status, for_calls) = (Arc::clone(&store), Arc::clone(&store));
     let status = serve(&status_address, status_port, move |call| {
         status::handle(Arc::clone(&for_status), Arc::clone(&config), call)
     });
-    let calls = serve(&address, main_port, move |call| kv::handle(Arc::clone(&for_calls), call));
+    let calls = serve(&address, main_port, move |call| {
+        kv::handle(Arc::clone(&for_calls), call)
+    });
     let mut end = signal(SignalKind::terminate()).map_err(|e| e.to_string())?;
     let grace = duration(&get("", "server.graceful-shutdown-timeout", "20s"))?;
     let ending = async {
@@ -92,10 +114,19 @@ fn validate(files: &Files) -> Result<()> {
 }
 
 fn endpoints(options: &Options) -> Vec<String> {
-    let flag = options.get("pd-endpoints", "").or_else(|| options.get("pd", ""));
+    let flag = options
+        .get("pd-endpoints", "")
+        .or_else(|| options.get("pd", ""));
     let listed = flag.map(|flag| flag.split(',').map(str::to_owned).collect());
     let listed: Vec<String> = listed.unwrap_or_else(|| options.list("pd.endpoints"));
-    listed.iter().map(|url| url.trim_start_matches("http://").trim_start_matches("https://").to_owned()).collect()
+    listed
+        .iter()
+        .map(|url| {
+            url.trim_start_matches("http://")
+                .trim_start_matches("https://")
+                .to_owned()
+        })
+        .collect()
 }
 
 async fn rotate(keys: Arc<KeyManager>) {
@@ -103,7 +134,9 @@ async fn rotate(keys: Arc<KeyManager>) {
         tokio::time::sleep(keys.rotation_interval().max(Duration::from_secs(1))).await;
         let done = tokio::task::block_in_place(|| keys.rotate());
         if let Err(error) = done {
-            log(&format!("[ERROR] encryption: failed to rotate the data key: {error}"));
+            log(&format!(
+                "[ERROR] encryption: failed to rotate the data key: {error}"
+            ));
         }
     }
 }

@@ -12,15 +12,31 @@ use crate::{Result, log};
 
 /// The functions over a key manager, which must outlive their use.
 pub fn table(keys: &Arc<KeyManager>) -> KeyCalls {
-    KeyCalls { context: Arc::as_ptr(keys).cast_mut().cast(), open, create, remove, link, apply, release }
+    KeyCalls {
+        context: Arc::as_ptr(keys).cast_mut().cast(),
+        open,
+        create,
+        remove,
+        link,
+        apply,
+        release,
+    }
 }
 
-unsafe extern "C" fn open(context: *mut c_void, path: *const c_char, out: *mut *mut c_void) -> c_int {
+unsafe extern "C" fn open(
+    context: *mut c_void,
+    path: *const c_char,
+    out: *mut *mut c_void,
+) -> c_int {
     // SAFETY: the shim hands back the context, a path and a place for the cipher. The same holds below.
     unsafe { hand_out(manager(context).cipher(path_of(path)), out) }
 }
 
-unsafe extern "C" fn create(context: *mut c_void, path: *const c_char, out: *mut *mut c_void) -> c_int {
+unsafe extern "C" fn create(
+    context: *mut c_void,
+    path: *const c_char,
+    out: *mut *mut c_void,
+) -> c_int {
     // SAFETY: see `open`.
     unsafe { hand_out(manager(context).create(path_of(path)), out) }
 }
@@ -37,7 +53,12 @@ unsafe extern "C" fn link(context: *mut c_void, from: *const c_char, to: *const 
 
 unsafe extern "C" fn apply(cipher: *mut c_void, offset: u64, data: *mut c_char, length: usize) {
     // SAFETY: the cipher was handed out by us, and the bytes belong to the shim.
-    let (cipher, data) = unsafe { (&*cipher.cast::<FileCipher>(), std::slice::from_raw_parts_mut(data.cast(), length)) };
+    let (cipher, data) = unsafe {
+        (
+            &*cipher.cast::<FileCipher>(),
+            std::slice::from_raw_parts_mut(data.cast(), length),
+        )
+    };
     if let Err(error) = cipher.apply(offset, data) {
         // Going on would write bytes that nobody can read again.
         log(&format!("[FATAL] {error}"));
@@ -53,7 +74,9 @@ unsafe extern "C" fn release(cipher: *mut c_void) {
 unsafe fn hand_out(found: Result<Option<FileCipher>>, out: *mut *mut c_void) -> c_int {
     match found {
         Ok(cipher) => {
-            let cipher = cipher.map_or(std::ptr::null_mut(), |cipher| Box::into_raw(Box::new(cipher)).cast());
+            let cipher = cipher.map_or(std::ptr::null_mut(), |cipher| {
+                Box::into_raw(Box::new(cipher)).cast()
+            });
             // SAFETY: a place in the shim's frame.
             unsafe { *out = cipher };
             0
@@ -79,5 +102,7 @@ unsafe fn manager<'a>(context: *mut c_void) -> &'a KeyManager {
 
 unsafe fn path_of<'a>(path: *const c_char) -> &'a Path {
     // SAFETY: a string of the shim, ended by a zero byte.
-    Path::new(OsStr::from_bytes(unsafe { CStr::from_ptr(path) }.to_bytes()))
+    Path::new(OsStr::from_bytes(
+        unsafe { CStr::from_ptr(path) }.to_bytes(),
+    ))
 }

@@ -51,12 +51,20 @@ pub struct Operation {
 impl Operation {
     /// Writes a value.
     pub fn put(family: Family, key: Vec<u8>, value: Vec<u8>) -> Self {
-        Self { family, key, value: Some(value) }
+        Self {
+            family,
+            key,
+            value: Some(value),
+        }
     }
 
     /// Deletes a key.
     pub fn delete(family: Family, key: Vec<u8>) -> Self {
-        Self { family, key, value: None }
+        Self {
+            family,
+            key,
+            value: None,
+        }
     }
 }
 
@@ -80,8 +88,15 @@ unsafe impl Sync for Engine {}
 
 impl Engine {
     /// Opens `db/` of a data directory, or makes it.
-    pub fn open(path: &Path, log: &Path, keys: Arc<KeyManager>, settings: &Settings) -> Result<Self> {
-        let text = |path: &Path| CString::new(path.to_string_lossy().as_bytes()).map_err(|e| e.to_string());
+    pub fn open(
+        path: &Path,
+        log: &Path,
+        keys: Arc<KeyManager>,
+        settings: &Settings,
+    ) -> Result<Self> {
+        let text = |path: &Path| {
+            CString::new(path.to_string_lossy().as_bytes()).map_err(|e| e.to_string())
+        };
         let (path, log) = (text(path)?, text(log)?);
         let calls = calls::table(&keys);
         let settings = raw::Settings {
@@ -90,7 +105,15 @@ impl Engine {
         };
         let mut error = std::ptr::null_mut();
         // SAFETY: all pointers live through the call; `keys` lives as long as the engine.
-        let raw = unsafe { raw::engine_open(path.as_ptr(), log.as_ptr(), &raw const calls, &raw const settings, &raw mut error) };
+        let raw = unsafe {
+            raw::engine_open(
+                path.as_ptr(),
+                log.as_ptr(),
+                &raw const calls,
+                &raw const settings,
+                &raw mut error,
+            )
+        };
         if raw.is_null() {
             return Err(format!("failed to create kv engine: {}", taken(error)));
         }
@@ -99,12 +122,15 @@ impl Engine {
 
     /// All operations or none.
     pub fn write(&self, operations: &[Operation], sync: bool) -> Result<()> {
-        let raw: Vec<_> = operations.iter().map(|one| raw::Operation {
-            family: one.family as u32,
-            deletes: i32::from(one.value.is_none()),
-            key: Part::of(&one.key),
-            value: Part::of(one.value.as_deref().unwrap_or_default()),
-        }).collect();
+        let raw: Vec<_> = operations
+            .iter()
+            .map(|one| raw::Operation {
+                family: one.family as u32,
+                deletes: i32::from(one.value.is_none()),
+                key: Part::of(&one.key),
+                value: Part::of(one.value.as_deref().unwrap_or_default()),
+            })
+            .collect();
         // SAFETY: the parts borrow from `operations`.
         checked(unsafe { raw::engine_write(self.raw, raw.as_ptr(), raw.len(), i32::from(sync)) })
     }
@@ -114,7 +140,14 @@ impl Engine {
         let (mut value, mut length, mut error) = (std::ptr::null_mut(), 0, std::ptr::null_mut());
         // SAFETY: the key lives through the call; what is found is copied and released.
         unsafe {
-            match raw::engine_get(self.raw, family as u32, Part::of(key), &raw mut value, &raw mut length, &raw mut error) {
+            match raw::engine_get(
+                self.raw,
+                family as u32,
+                Part::of(key),
+                &raw mut value,
+                &raw mut length,
+                &raw mut error,
+            ) {
                 0 => {
                     let found = std::slice::from_raw_parts(value.cast::<u8>(), length).to_vec();
                     raw::free(value.cast());
@@ -129,14 +162,19 @@ impl Engine {
     /// Walks over a family.
     pub fn iterate(&self, family: Family) -> Cursor<'_> {
         // SAFETY: the cursor does not outlive the engine.
-        Cursor { raw: unsafe { raw::engine_iterate(self.raw, family as u32) }, _engine: self }
+        Cursor {
+            raw: unsafe { raw::engine_iterate(self.raw, family as u32) },
+            _engine: self,
+        }
     }
 
     /// Keys whose newest value is a Titan blob, and where that blob is.
     pub fn blob_indexes(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let mut found: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
         // SAFETY: `note` gets the vector back, and parts that live through its call.
-        checked(unsafe { raw::engine_blob_indexes(self.raw, (&raw mut found).cast::<c_void>(), note) })?;
+        checked(unsafe {
+            raw::engine_blob_indexes(self.raw, (&raw mut found).cast::<c_void>(), note)
+        })?;
         Ok(found)
     }
 
@@ -198,7 +236,10 @@ impl Cursor<'_> {
             if raw::iterator_valid(self.raw) == 0 {
                 return checked(raw::iterator_error(self.raw)).map(|()| None);
             }
-            Ok(Some((raw::iterator_key(self.raw).bytes(), raw::iterator_value(self.raw).bytes())))
+            Ok(Some((
+                raw::iterator_key(self.raw).bytes(),
+                raw::iterator_value(self.raw).bytes(),
+            )))
         }
     }
 }
@@ -218,7 +259,11 @@ unsafe extern "C" fn note(context: *mut c_void, key: Part, value: Part) {
 }
 
 fn checked(error: *mut c_char) -> Result<()> {
-    if error.is_null() { Ok(()) } else { Err(taken(error)) }
+    if error.is_null() {
+        Ok(())
+    } else {
+        Err(taken(error))
+    }
 }
 
 // The text of an error, which is released.

@@ -38,7 +38,10 @@ pub struct Part {
 
 impl Part {
     pub fn of(bytes: &[u8]) -> Self {
-        Self { data: bytes.as_ptr().cast(), length: bytes.len() }
+        Self {
+            data: bytes.as_ptr().cast(),
+            length: bytes.len(),
+        }
     }
 
     /// # Safety
@@ -71,7 +74,12 @@ unsafe extern "C" {
         error: *mut *mut c_char,
     ) -> *mut Engine;
     pub fn engine_close(engine: *mut Engine);
-    pub fn engine_write(engine: *mut Engine, operations: *const Operation, count: usize, sync: c_int) -> *mut c_char;
+    pub fn engine_write(
+        engine: *mut Engine,
+        operations: *const Operation,
+        count: usize,
+        sync: c_int,
+    ) -> *mut c_char;
     pub fn engine_get(
         engine: *mut Engine,
         family: u32,
@@ -90,7 +98,11 @@ unsafe extern "C" {
     pub fn iterator_key(iterator: *mut Iterator) -> Part;
     pub fn iterator_value(iterator: *mut Iterator) -> Part;
     pub fn iterator_release(iterator: *mut Iterator);
-    pub fn engine_blob_indexes(engine: *mut Engine, context: *mut c_void, tell: Tell) -> *mut c_char;
+    pub fn engine_blob_indexes(
+        engine: *mut Engine,
+        context: *mut c_void,
+        tell: Tell,
+    ) -> *mut c_char;
     pub fn engine_flush(engine: *mut Engine) -> *mut c_char;
     pub fn engine_compact(engine: *mut Engine, family: u32) -> *mut c_char;
     pub fn engine_inflate(kind: c_int, input: Part, output: *mut c_char, length: usize) -> c_int;

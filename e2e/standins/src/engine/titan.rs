@@ -17,7 +17,8 @@ pub fn inline(engine: &Engine, database: &Path, keys: &KeyManager) -> Result<usi
     let found = engine.blob_indexes()?;
     let mut operations = Vec::new();
     for (key, index) in &found {
-        let value = read(database, keys, index).map_err(|error| format!("Titan blob of {key:02x?}: {error}"))?;
+        let value = read(database, keys, index)
+            .map_err(|error| format!("Titan blob of {key:02x?}: {error}"))?;
         operations.push(Operation::put(Family::Default, key.clone(), value));
     }
     engine.write(&operations, true)?;
@@ -35,13 +36,20 @@ fn read(database: &Path, keys: &KeyManager, index: &[u8]) -> Result<Vec<u8>> {
     let failed = |error: std::io::Error| format!("{}: {error}", path.display());
     let mut file = File::open(&path).map_err(failed)?;
     let mut record = vec![0; usize::try_from(size).map_err(|e| e.to_string())?];
-    file.seek(SeekFrom::Start(offset)).and_then(|_| file.read_exact(&mut record)).map_err(failed)?;
+    file.seek(SeekFrom::Start(offset))
+        .and_then(|_| file.read_exact(&mut record))
+        .map_err(failed)?;
     if let Some(cipher) = keys.cipher(&path)? {
         cipher.apply(offset, &mut record)?;
     }
-    let (header, body) = record.split_at_checked(HEADER).ok_or("a record without a header")?;
+    let (header, body) = record
+        .split_at_checked(HEADER)
+        .ok_or("a record without a header")?;
     if crc32c::crc32c(&record[4..]).to_le_bytes() != header[..4] {
-        return Err(format!("Corruption: BlobRecord checksum mismatch in {}", path.display()));
+        return Err(format!(
+            "Corruption: BlobRecord checksum mismatch in {}",
+            path.display()
+        ));
     }
     let plain = inflate(header[8], body)?;
     let mut rest = plain.as_slice();
@@ -58,8 +66,19 @@ fn inflate(kind: u8, body: &[u8]) -> Result<Vec<u8>> {
     let length = usize::try_from(varint(&mut rest)?).map_err(|e| e.to_string())?;
     let mut out = vec![0_u8; length];
     // SAFETY: both buffers live through the call, with the lengths that are told.
-    let done = unsafe { raw::engine_inflate(i32::from(kind), raw::Part::of(rest), out.as_mut_ptr().cast(), length) };
-    if done == 0 { Ok(out) } else { Err(format!("compression {kind} does not decompress")) }
+    let done = unsafe {
+        raw::engine_inflate(
+            i32::from(kind),
+            raw::Part::of(rest),
+            out.as_mut_ptr().cast(),
+            length,
+        )
+    };
+    if done == 0 {
+        Ok(out)
+    } else {
+        Err(format!("compression {kind} does not decompress"))
+    }
 }
 
 fn sliced<'a>(rest: &mut &'a [u8]) -> Result<&'a [u8]> {

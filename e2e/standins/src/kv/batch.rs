@@ -30,7 +30,13 @@ pub async fn handle(store: &Arc<Replicas>, body: &[u8]) -> Reply {
     };
     let answers = join_all(batch.commands.iter().map(|command| answer(store, command))).await;
     match answers.into_iter().collect::<Result<Vec<_>, _>>() {
-        Ok(commands) => Reply::Message(Batch { commands, ids: batch.ids }.encode_to_vec()),
+        Ok(commands) => Reply::Message(
+            Batch {
+                commands,
+                ids: batch.ids,
+            }
+            .encode_to_vec(),
+        ),
         Err((code, error)) => Reply::Failure(code, error),
     }
 }

@@ -50,29 +50,66 @@ pub fn led<'a>(store: &'a Arc<Replicas>, context: Option<Context>) -> Result<Led
     let context = context.unwrap_or_default();
     let Some(replica) = store.region(context.region_id) else {
         let message = format!("region {} not found", context.region_id);
-        let region_not_found = Some(RegionNotFound { region_id: context.region_id });
-        return Err(Error { message, region_not_found, ..Error::default() }.into());
+        let region_not_found = Some(RegionNotFound {
+            region_id: context.region_id,
+        });
+        return Err(Error {
+            message,
+            region_not_found,
+            ..Error::default()
+        }
+        .into());
     };
     let asked = context.peer.unwrap_or_default().store_id;
     if asked != store.id() {
         let message = "store is not match".to_owned();
-        let store_not_match = Some(StoreNotMatch { request_store_id: asked, actual_store_id: store.id() });
-        return Err(Error { message, store_not_match, ..Error::default() }.into());
+        let store_not_match = Some(StoreNotMatch {
+            request_store_id: asked,
+            actual_store_id: store.id(),
+        });
+        return Err(Error {
+            message,
+            store_not_match,
+            ..Error::default()
+        }
+        .into());
     }
     let Some(term) = replica.led_term() else {
         let leader = Some(replica.leader()).filter(|leader| *leader != 0 && *leader != store.id());
         let leader = leader.map(|leader| peer(replica.info.id, leader));
         let message = format!("peer is not leader for region {}", replica.info.id);
-        let not_leader = Some(NotLeader { region_id: replica.info.id, leader });
-        return Err(Error { message, not_leader, ..Error::default() }.into());
+        let not_leader = Some(NotLeader {
+            region_id: replica.info.id,
+            leader,
+        });
+        return Err(Error {
+            message,
+            not_leader,
+            ..Error::default()
+        }
+        .into());
     };
     let region = replica.info.region(&store.stores());
-    if context.region_epoch.is_some_and(|epoch| Some(epoch) != region.region_epoch) {
+    if context
+        .region_epoch
+        .is_some_and(|epoch| Some(epoch) != region.region_epoch)
+    {
         let message = "current epoch does not match".to_owned();
-        let epoch_not_match = Some(EpochNotMatch { current_regions: vec![region] });
-        return Err(Error { message, epoch_not_match, ..Error::default() }.into());
+        let epoch_not_match = Some(EpochNotMatch {
+            current_regions: vec![region],
+        });
+        return Err(Error {
+            message,
+            epoch_not_match,
+            ..Error::default()
+        }
+        .into());
     }
-    Ok(Led { store, replica, term })
+    Ok(Led {
+        store,
+        replica,
+        term,
+    })
 }
 
 impl Led<'_> {
@@ -88,7 +125,12 @@ impl Led<'_> {
                     end_key: info.end.clone(),
                 };
                 let message = format!("key is not in region {}", info.id);
-                return Err(Error { message, key_not_in_region: Some(outside), ..Error::default() }.into());
+                return Err(Error {
+                    message,
+                    key_not_in_region: Some(outside),
+                    ..Error::default()
+                }
+                .into());
             }
         }
         Ok(())
@@ -108,13 +150,19 @@ impl Led<'_> {
 
     /// Looks at rows; a majority agrees that this store leads.
     pub async fn view(&self) -> Result<View<'_>, Fault> {
-        self.store.confirm(&self.replica, self.term).await.map_err(stale)?;
+        self.store
+            .confirm(&self.replica, self.term)
+            .await
+            .map_err(stale)?;
         Ok(View(&self.store.engine))
     }
 
     /// Keeps others from writing.
     pub async fn hold(&self) -> Held<'_> {
-        Held { led: self, _writing: self.replica.writing.lock().await }
+        Held {
+            led: self,
+            _writing: self.replica.writing.lock().await,
+        }
     }
 }
 
@@ -129,11 +177,20 @@ impl Held<'_> {
         if operations.is_empty() {
             return Ok(());
         }
-        self.led.store.propose(&self.led.replica, self.led.term, operations).await.map_err(stale)
+        self.led
+            .store
+            .propose(&self.led.replica, self.led.term, operations)
+            .await
+            .map_err(stale)
     }
 }
 
 // What has begun may still happen.
 fn stale(error: String) -> Fault {
-    Error { message: error, stale_command: Some(StaleCommand {}), ..Error::default() }.into()
+    Error {
+        message: error,
+        stale_command: Some(StaleCommand {}),
+        ..Error::default()
+    }
+    .into()
 }

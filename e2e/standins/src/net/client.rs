@@ -33,7 +33,10 @@ enum Reading {
     /// §2.3). So a store that was away too long can be stranded.
     Channel,
     /// Certificate and key for each handshake, the CA once; the server's common name is looked at as well.
-    Pd { ca: Arc<Vec<u8>>, names: Vec<String> },
+    Pd {
+        ca: Arc<Vec<u8>>,
+        names: Vec<String>,
+    },
 }
 
 #[derive(Default)]
@@ -51,41 +54,75 @@ pub struct Client {
 impl Client {
     /// With `tls` every connection is mutual TLS.
     pub fn fresh(tls: Option<Files>) -> Self {
-        Self { tls: tls.map(|files| (files, Reading::Fresh)), channels: Mutex::default() }
+        Self {
+            tls: tls.map(|files| (files, Reading::Fresh)),
+            channels: Mutex::default(),
+        }
     }
 
     /// As TiKV calls other stores.
     pub fn channels(tls: Option<Files>) -> Self {
-        Self { tls: tls.map(|files| (files, Reading::Channel)), channels: Mutex::default() }
+        Self {
+            tls: tls.map(|files| (files, Reading::Channel)),
+            channels: Mutex::default(),
+        }
     }
 
     /// As PD calls other members.
     pub fn of_pd(files: Files, names: Vec<String>) -> Result<Self> {
         let ca = std::fs::read(&files.ca).map_err(|error| format!("{}: {error}", files.ca))?;
-        let reading = Reading::Pd { ca: Arc::new(ca), names };
-        Ok(Self { tls: Some((files, reading)), channels: Mutex::default() })
+        let reading = Reading::Pd {
+            ca: Arc::new(ca),
+            names,
+        };
+        Ok(Self {
+            tls: Some((files, reading)),
+            channels: Mutex::default(),
+        })
     }
 
     /// An HTTP request; the answer is status and body.
-    pub async fn http(&self, address: &str, method: &str, path: &str, body: Vec<u8>) -> Result<(u16, Vec<u8>)> {
+    pub async fn http(
+        &self,
+        address: &str,
+        method: &str,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<(u16, Vec<u8>)> {
         let (status, _, body) = self.send(address, method, path, None, body).await?;
         Ok((status, body))
     }
 
     /// A JSON request that must succeed.
-    pub async fn json<T: DeserializeOwned>(&self, address: &str, path: &str, body: &impl Serialize) -> Result<T> {
+    pub async fn json<T: DeserializeOwned>(
+        &self,
+        address: &str,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T> {
         let body = serde_json::to_vec(body).map_err(|e| e.to_string())?;
         let (status, body) = self.http(address, "POST", path, body).await?;
         if status != 200 {
-            return Err(format!("{address} answered {status}: {}", String::from_utf8_lossy(&body)));
+            return Err(format!(
+                "{address} answered {status}: {}",
+                String::from_utf8_lossy(&body)
+            ));
         }
-        serde_json::from_slice(&body).map_err(|e| format!("{address} answered what is not understood: {e}"))
+        serde_json::from_slice(&body)
+            .map_err(|e| format!("{address} answered what is not understood: {e}"))
     }
 
     /// A unary gRPC call.
-    pub async fn grpc<T: Message + Default>(&self, address: &str, path: &str, message: &impl Message) -> Result<T> {
+    pub async fn grpc<T: Message + Default>(
+        &self,
+        address: &str,
+        path: &str,
+        message: &impl Message,
+    ) -> Result<T> {
         let body = framed(&message.encode_to_vec());
-        let (_, failure, body) = self.send(address, "POST", path, Some("application/grpc"), body).await?;
+        let (_, failure, body) = self
+            .send(address, "POST", path, Some("application/grpc"), body)
+            .await?;
         if let Some(failure) = failure {
             return Err(format!("{address}{path}: {failure}"));
         }
@@ -102,15 +139,28 @@ impl Client {
     ) -> Result<(u16, Option<String>, Vec<u8>)> {
         let work = async {
             let mut sender = self.connection(address).await?;
-            let mut request = Request::builder().method(method).uri(format!("http://{address}{path}"));
+            let mut request = Request::builder()
+                .method(method)
+                .uri(format!("http://{address}{path}"));
             if let Some(kind) = kind {
-                request = request.header("content-type", kind).header("te", "trailers");
+                request = request
+                    .header("content-type", kind)
+                    .header("te", "trailers");
             }
-            let request = request.body(Full::new(Bytes::from(body))).map_err(|e| e.to_string())?;
-            let response = sender.send_request(request).await.map_err(|e| format!("{address}: {e}"))?;
+            let request = request
+                .body(Full::new(Bytes::from(body)))
+                .map_err(|e| e.to_string())?;
+            let response = sender
+                .send_request(request)
+                .await
+                .map_err(|e| format!("{address}: {e}"))?;
             let status = response.status().as_u16();
             let at_once = failure(response.headers());
-            let body = response.into_body().collect().await.map_err(|e| format!("{address}: {e}"))?;
+            let body = response
+                .into_body()
+                .collect()
+                .await
+                .map_err(|e| format!("{address}: {e}"))?;
             let failure = at_once.or_else(|| body.trailers().and_then(failure));
             Ok((status, failure, body.to_bytes().to_vec()))
         };
@@ -125,7 +175,10 @@ impl Client {
     // A connection that broke takes its credentials with it; one that never was keeps them.
     fn broken(&self, address: &str) {
         let mut channels = self.channels.lock().expect("no holder panics");
-        if channels.get(address).is_some_and(|channel| channel.sender.is_some()) {
+        if channels
+            .get(address)
+            .is_some_and(|channel| channel.sender.is_some())
+        {
             channels.remove(address);
         }
     }
@@ -133,7 +186,9 @@ impl Client {
     async fn connection(&self, address: &str) -> Result<SendRequest<Full<Bytes>>> {
         let known = {
             let channels = self.channels.lock().expect("no holder panics");
-            channels.get(address).and_then(|channel| channel.sender.clone())
+            channels
+                .get(address)
+                .and_then(|channel| channel.sender.clone())
         };
         match known {
             Some(sender) if !sender.is_closed() => return Ok(sender),
@@ -141,15 +196,23 @@ impl Client {
             None => {}
         }
         let credentials = self.credentials(address)?;
-        let stream = TcpStream::connect(address).await.map_err(|e| format!("{address}: {e}"))?;
+        let stream = TcpStream::connect(address)
+            .await
+            .map_err(|e| format!("{address}: {e}"))?;
         stream.set_nodelay(true).map_err(|e| e.to_string())?;
         let sender = match credentials {
             None => shake(stream).await?,
             Some(credentials) => {
                 let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
-                let ssl = credentials.configure().and_then(|c| c.into_ssl(host)).map_err(|e| e.to_string())?;
+                let ssl = credentials
+                    .configure()
+                    .and_then(|c| c.into_ssl(host))
+                    .map_err(|e| e.to_string())?;
                 let mut stream = SslStream::new(ssl, stream).map_err(|e| e.to_string())?;
-                Pin::new(&mut stream).connect().await.map_err(|e| format!("{address}: {e}"))?;
+                Pin::new(&mut stream)
+                    .connect()
+                    .await
+                    .map_err(|e| format!("{address}: {e}"))?;
                 self.check_name(&stream)?;
                 shake(stream).await?
             }
@@ -160,7 +223,9 @@ impl Client {
     }
 
     fn credentials(&self, address: &str) -> Result<Option<SslConnector>> {
-        let Some((files, reading)) = &self.tls else { return Ok(None) };
+        let Some((files, reading)) = &self.tls else {
+            return Ok(None);
+        };
         match reading {
             Reading::Fresh => connector(files, None).map(Some),
             Reading::Pd { ca, .. } => connector(files, Some(ca)).map(Some),
@@ -176,15 +241,29 @@ impl Client {
     }
 
     fn check_name(&self, stream: &SslStream<TcpStream>) -> Result<()> {
-        let Some((_, Reading::Pd { names, .. })) = &self.tls else { return Ok(()) };
-        let name = stream.ssl().peer_certificate().as_ref().and_then(common_name).unwrap_or_default();
-        if names.is_empty() || names.contains(&name) { Ok(()) } else { Err(format!("common name {name} is not allowed")) }
+        let Some((_, Reading::Pd { names, .. })) = &self.tls else {
+            return Ok(());
+        };
+        let name = stream
+            .ssl()
+            .peer_certificate()
+            .as_ref()
+            .and_then(common_name)
+            .unwrap_or_default();
+        if names.is_empty() || names.contains(&name) {
+            Ok(())
+        } else {
+            Err(format!("common name {name} is not allowed"))
+        }
     }
 }
 
 fn failure(headers: &hyper::HeaderMap) -> Option<String> {
     let code = headers.get("grpc-status")?.to_str().ok()?;
-    let message = headers.get("grpc-message").and_then(|text| text.to_str().ok()).unwrap_or_default();
+    let message = headers
+        .get("grpc-message")
+        .and_then(|text| text.to_str().ok())
+        .unwrap_or_default();
     (code != "0").then(|| format!("status {code}, {message}"))
 }
 
@@ -192,7 +271,9 @@ async fn shake<S>(stream: S) -> Result<SendRequest<Full<Bytes>>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream)).await.map_err(|e| e.to_string())?;
+    let (sender, connection) = handshake(TokioExecutor::new(), TokioIo::new(stream))
+        .await
+        .map_err(|e| e.to_string())?;
     tokio::spawn(connection);
     Ok(sender)
 }

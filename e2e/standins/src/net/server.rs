@@ -60,10 +60,17 @@ where
     H: Fn(Call) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Reply> + Send + 'static,
 {
-    let listener = TcpListener::bind(address).await.map_err(|e| format!("cannot listen on {address}: {e}"))?;
-    let in_line = port.tls.as_ref().is_some_and(|acceptor| acceptor.rules == Rules::TikvStatus);
+    let listener = TcpListener::bind(address)
+        .await
+        .map_err(|e| format!("cannot listen on {address}: {e}"))?;
+    let in_line = port
+        .tls
+        .as_ref()
+        .is_some_and(|acceptor| acceptor.rules == Rules::TikvStatus);
     loop {
-        let Ok((stream, from)) = listener.accept().await else { continue };
+        let Ok((stream, from)) = listener.accept().await else {
+            continue;
+        };
         let (port, handler) = (port.clone(), handler.clone());
         if in_line {
             // TiKV's status port: whoever connects and stays silent keeps all others waiting (facts, TLS §2.2).
@@ -74,7 +81,9 @@ where
         }
         tokio::spawn(async move {
             let limit = Duration::from_secs(10);
-            if let Ok(Some(admitted)) = tokio::time::timeout(limit, admit(stream, from, &port)).await {
+            if let Ok(Some(admitted)) =
+                tokio::time::timeout(limit, admit(stream, from, &port)).await
+            {
                 admitted.converse(handler).await;
             }
         });
@@ -135,11 +144,14 @@ where
     H: Fn(Call) -> F + Clone + Send + Sync + 'static,
     F: Future<Output = Reply> + Send + 'static,
 {
-    let service = hyper::service::service_fn(move |request| answer(request, admitted, handler.clone()));
+    let service =
+        hyper::service::service_fn(move |request| answer(request, admitted, handler.clone()));
     let mut builder = Builder::new(TokioExecutor::new());
     builder.http2().max_concurrent_streams(1024);
     // A caller that goes away is no event.
-    let _ = builder.serve_connection(TokioIo::new(stream), service).await;
+    let _ = builder
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
 async fn answer<H, F>(
@@ -156,22 +168,46 @@ where
     let method = request.method().to_string();
     let path = request.uri().path().to_owned();
     if !grpc {
-        let body = request.into_body().collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        return Ok(match handler(Call { method, path, body, grpc, admitted }).await {
-            Reply::Http(status, body) => plain(status, body),
-            Reply::Message(body) => plain(200, body),
-            Reply::Failure(_, message) => plain(500, message.into_bytes()),
-        });
+        let body = request
+            .into_body()
+            .collect()
+            .await
+            .map(http_body_util::Collected::to_bytes)
+            .unwrap_or_default();
+        return Ok(
+            match handler(Call {
+                method,
+                path,
+                body,
+                grpc,
+                admitted,
+            })
+            .await
+            {
+                Reply::Http(status, body) => plain(status, body),
+                Reply::Message(body) => plain(200, body),
+                Reply::Failure(_, message) => plain(500, message.into_bytes()),
+            },
+        );
     }
     if !admitted {
-        return Ok(stream::unary(Err((UNAUTHENTICATED, "common name check fail".into()))));
+        return Ok(stream::unary(Err((
+            UNAUTHENTICATED,
+            "common name check fail".into(),
+        ))));
     }
     let mut messages = Messages::new(request.into_body());
     if is_stream(&path) {
         let (sender, receiver) = mpsc::channel(64);
         tokio::spawn(async move {
             while let Some(body) = messages.next().await {
-                let call = Call { method: method.clone(), path: path.clone(), body, grpc, admitted };
+                let call = Call {
+                    method: method.clone(),
+                    path: path.clone(),
+                    body,
+                    grpc,
+                    admitted,
+                };
                 let outcome = outcome(handler(call).await);
                 let over = outcome.is_err();
                 if sender.send(outcome).await.is_err() || over {
@@ -182,7 +218,16 @@ where
         return Ok(stream::streaming(receiver));
     }
     let body = messages.next().await.unwrap_or_default();
-    Ok(stream::unary(outcome(handler(Call { method, path, body, grpc, admitted }).await)))
+    Ok(stream::unary(outcome(
+        handler(Call {
+            method,
+            path,
+            body,
+            grpc,
+            admitted,
+        })
+        .await,
+    )))
 }
 
 // Calls in which each message is answered by one.

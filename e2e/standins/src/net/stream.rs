@@ -35,7 +35,10 @@ pub struct Messages {
 
 impl Messages {
     pub fn new(body: Incoming) -> Self {
-        Self { body, pending: BytesMut::new() }
+        Self {
+            body,
+            pending: BytesMut::new(),
+        }
     }
 
     /// The next message; `None` at the end, and when the caller is gone.
@@ -60,18 +63,29 @@ impl Messages {
 /// A response with one message, or a failure.
 pub fn unary(outcome: Result<Vec<u8>, (u32, String)>) -> Response<Body> {
     let frames = match outcome {
-        Ok(body) => vec![Ok(Frame::data(Bytes::from(framed(&body)))), Ok(Frame::trailers(trailers(0)))],
+        Ok(body) => vec![
+            Ok(Frame::data(Bytes::from(framed(&body)))),
+            Ok(Frame::trailers(trailers(0))),
+        ],
         Err((code, message)) => {
             let mut response = Response::new(http_body_util::Empty::new().boxed());
             let headers = response.headers_mut();
             headers.extend(trailers(code));
             headers.insert("content-type", HeaderValue::from_static(KIND));
-            let message = message.replace(|letter: char| !(' '..='~').contains(&letter) || letter == '%', " ");
-            headers.insert("grpc-message", HeaderValue::from_str(&message).unwrap_or(HeaderValue::from_static("")));
+            let message = message.replace(
+                |letter: char| !(' '..='~').contains(&letter) || letter == '%',
+                " ",
+            );
+            headers.insert(
+                "grpc-message",
+                HeaderValue::from_str(&message).unwrap_or(HeaderValue::from_static("")),
+            );
             return response;
         }
     };
-    with_kind(BodyExt::boxed(StreamBody::new(futures_util::stream::iter(frames))))
+    with_kind(BodyExt::boxed(StreamBody::new(futures_util::stream::iter(
+        frames,
+    ))))
 }
 
 /// A response with the messages of a channel.
@@ -100,7 +114,9 @@ pub fn streaming(mut messages: Receiver<Result<Vec<u8>, (u32, String)>>) -> Resp
 
 fn with_kind(body: Body) -> Response<Body> {
     let mut response = Response::new(body);
-    response.headers_mut().insert("content-type", HeaderValue::from_static(KIND));
+    response
+        .headers_mut()
+        .insert("content-type", HeaderValue::from_static(KIND));
     response
 }
 

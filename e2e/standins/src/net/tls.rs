@@ -6,8 +6,8 @@ use std::time::SystemTime;
 
 use openssl::nid::Nid;
 use openssl::ssl::{
-    AlpnError, SslAcceptor, SslAcceptorBuilder, SslConnector, SslFiletype, SslMethod, SslOptions, SslRef,
-    SslVerifyMode, SslVersion, select_next_proto,
+    AlpnError, SslAcceptor, SslAcceptorBuilder, SslConnector, SslFiletype, SslMethod, SslOptions,
+    SslRef, SslVerifyMode, SslVersion, select_next_proto,
 };
 use openssl::x509::X509;
 use openssl::x509::store::{X509Store, X509StoreBuilder};
@@ -60,9 +60,19 @@ impl Acceptor {
     pub fn new(rules: Rules, files: Files, names: Vec<String>) -> Result<Self> {
         let roots = std::fs::read(&files.ca).map_err(|error| format!("{}: {error}", files.ca))?;
         let roots = X509::stack_from_pem(&roots).map_err(text)?;
-        let acceptor = Self { rules, files, names, roots, state: Mutex::default() };
+        let acceptor = Self {
+            rules,
+            files,
+            names,
+            roots,
+            state: Mutex::default(),
+        };
         let loaded = acceptor.load()?;
-        *acceptor.state() = State { seen: modified(&acceptor.files.cert), loaded: Some(loaded), failed_before: false };
+        *acceptor.state() = State {
+            seen: modified(&acceptor.files.cert),
+            loaded: Some(loaded),
+            failed_before: false,
+        };
         Ok(acceptor)
     }
 
@@ -72,7 +82,10 @@ impl Acceptor {
             Rules::TikvStatus => {}
             Rules::TikvGrpc => self.look(false, "Handshaker factory creation failed"),
             Rules::PdClient | Rules::PdPeer => {
-                return self.load().map_err(|error| log(&format!("[ERROR] tls: {error}"))).ok();
+                return self
+                    .load()
+                    .map_err(|error| log(&format!("[ERROR] tls: {error}")))
+                    .ok();
             }
         }
         self.state().loaded.clone()
@@ -93,33 +106,56 @@ impl Acceptor {
 
     /// Whether the caller's first common name is admitted. TiKV 9 admits names that contain an entry, PD only equal ones.
     pub fn admits(&self, ssl: &SslRef) -> bool {
-        self.names.is_empty() || ssl.peer_certificate().is_some_and(|certificate| self.names_fit(&certificate))
+        self.names.is_empty()
+            || ssl
+                .peer_certificate()
+                .is_some_and(|certificate| self.names_fit(&certificate))
     }
 
     /// Whether a peer of PD calls from an address that its certificate names, as etcd looks at it.
     pub async fn fits_address(&self, certificate: Option<X509>, from: SocketAddr) -> bool {
-        let Some(names) = certificate.as_ref().and_then(|certificate| certificate.subject_alt_names()) else { return true };
+        let Some(names) = certificate
+            .as_ref()
+            .and_then(|certificate| certificate.subject_alt_names())
+        else {
+            return true;
+        };
         let own = from.ip().to_canonical();
         for name in &names {
-            if name.ipaddress().and_then(address).is_some_and(|ip| ip == own) {
+            if name
+                .ipaddress()
+                .and_then(address)
+                .is_some_and(|ip| ip == own)
+            {
                 return true;
             }
         }
-        let hosts = names.iter().filter_map(|name| name.dnsname()).filter(|host| !host.starts_with("*."));
+        let hosts = names
+            .iter()
+            .filter_map(|name| name.dnsname())
+            .filter(|host| !host.starts_with("*."));
         for host in hosts.map(str::to_owned).collect::<Vec<_>>() {
-            let Ok(mut found) = tokio::net::lookup_host((host, 0)).await else { continue };
+            let Ok(mut found) = tokio::net::lookup_host((host, 0)).await else {
+                continue;
+            };
             if found.any(|found| found.ip().to_canonical() == own) {
                 return true;
             }
         }
-        log(&format!("rejected connection from {own}: does not match any of DNSNames"));
+        log(&format!(
+            "rejected connection from {own}: does not match any of DNSNames"
+        ));
         false
     }
 
     fn names_fit(&self, certificate: &X509) -> bool {
-        let Some(name) = common_name(certificate) else { return false };
+        let Some(name) = common_name(certificate) else {
+            return false;
+        };
         match self.rules {
-            Rules::TikvGrpc | Rules::TikvStatus => self.names.iter().any(|allowed| name.contains(allowed)),
+            Rules::TikvGrpc | Rules::TikvStatus => {
+                self.names.iter().any(|allowed| name.contains(allowed))
+            }
             Rules::PdClient | Rules::PdPeer => self.names.contains(&name),
         }
     }
@@ -138,25 +174,40 @@ impl Acceptor {
     }
 
     fn load(&self) -> Result<SslAcceptor> {
-        let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).map_err(text)?;
+        let mut builder =
+            SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).map_err(text)?;
         match self.rules {
             Rules::PdClient | Rules::PdPeer => builder.set_cert_store(self.pool()?),
-            Rules::TikvGrpc | Rules::TikvStatus => builder.set_ca_file(&self.files.ca).map_err(text)?,
+            Rules::TikvGrpc | Rules::TikvStatus => {
+                builder.set_ca_file(&self.files.ca).map_err(text)?
+            }
         }
-        builder.set_certificate_chain_file(&self.files.cert).map_err(text)?;
-        builder.set_private_key_file(&self.files.key, SslFiletype::PEM).map_err(text)?;
+        builder
+            .set_certificate_chain_file(&self.files.cert)
+            .map_err(text)?;
+        builder
+            .set_private_key_file(&self.files.key, SslFiletype::PEM)
+            .map_err(text)?;
         builder.check_private_key().map_err(text)?;
         let demand = SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT;
-        builder.set_verify(if self.demands() { demand } else { SslVerifyMode::NONE });
+        builder.set_verify(if self.demands() {
+            demand
+        } else {
+            SslVerifyMode::NONE
+        });
         builder.set_session_id_context(b"standin").map_err(text)?;
         self.limit(&mut builder)?;
         Ok(builder.build())
     }
 
     fn limit(&self, builder: &mut SslAcceptorBuilder) -> Result<()> {
-        builder.set_min_proto_version(Some(SslVersion::TLS1_2)).map_err(text)?;
+        builder
+            .set_min_proto_version(Some(SslVersion::TLS1_2))
+            .map_err(text)?;
         if self.rules == Rules::TikvStatus {
-            builder.set_max_proto_version(Some(SslVersion::TLS1_2)).map_err(text)?;
+            builder
+                .set_max_proto_version(Some(SslVersion::TLS1_2))
+                .map_err(text)?;
         } else {
             // The builder that this one starts from leaves it out.
             builder.clear_options(SslOptions::NO_TLSV1_3);
@@ -164,8 +215,14 @@ impl Acceptor {
         if matches!(self.rules, Rules::TikvGrpc | Rules::TikvStatus) {
             builder.set_groups_list("P-256").map_err(text)?;
         }
-        let offered: &[u8] = if self.rules == Rules::TikvGrpc { b"\x02h2" } else { PROTOCOLS };
-        builder.set_alpn_select_callback(move |_, client| select_next_proto(offered, client).ok_or(AlpnError::NOACK));
+        let offered: &[u8] = if self.rules == Rules::TikvGrpc {
+            b"\x02h2"
+        } else {
+            PROTOCOLS
+        };
+        builder.set_alpn_select_callback(move |_, client| {
+            select_next_proto(offered, client).ok_or(AlpnError::NOACK)
+        });
         Ok(())
     }
 
@@ -195,8 +252,12 @@ pub fn connector(files: &Files, ca: Option<&[u8]>) -> Result<SslConnector> {
             builder.set_cert_store(pool.build());
         }
     }
-    builder.set_certificate_chain_file(&files.cert).map_err(text)?;
-    builder.set_private_key_file(&files.key, SslFiletype::PEM).map_err(text)?;
+    builder
+        .set_certificate_chain_file(&files.cert)
+        .map_err(text)?;
+    builder
+        .set_private_key_file(&files.key, SslFiletype::PEM)
+        .map_err(text)?;
     builder.check_private_key().map_err(text)?;
     builder.set_alpn_protos(b"\x02h2").map_err(text)?;
     Ok(builder.build())
@@ -204,20 +265,27 @@ pub fn connector(files: &Files, ca: Option<&[u8]>) -> Result<SslConnector> {
 
 /// The first common name of a certificate.
 pub fn common_name(certificate: &X509) -> Option<String> {
-    let entry = certificate.subject_name().entries_by_nid(Nid::COMMONNAME).next()?;
+    let entry = certificate
+        .subject_name()
+        .entries_by_nid(Nid::COMMONNAME)
+        .next()?;
     Some(String::from_utf8_lossy(entry.data().as_slice()).into_owned())
 }
 
 fn address(bytes: &[u8]) -> Option<IpAddr> {
     match bytes.len() {
         4 => <[u8; 4]>::try_from(bytes).ok().map(IpAddr::from),
-        16 => <[u8; 16]>::try_from(bytes).ok().map(|bytes| IpAddr::from(bytes).to_canonical()),
+        16 => <[u8; 16]>::try_from(bytes)
+            .ok()
+            .map(|bytes| IpAddr::from(bytes).to_canonical()),
         _ => None,
     }
 }
 
 fn modified(path: &str) -> Option<SystemTime> {
-    std::fs::metadata(path).and_then(|data| data.modified()).ok()
+    std::fs::metadata(path)
+        .and_then(|data| data.modified())
+        .ok()
 }
 
 fn text(error: impl std::fmt::Display) -> String {

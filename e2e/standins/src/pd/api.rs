@@ -25,13 +25,20 @@ pub async fn client(node: Arc<MemberNode>, call: Call) -> Reply {
         return rpc::handle(&node, &call).await;
     }
     if call.path == "/pd/api/v2/ready" {
-        return if node.leader().is_some() { Reply::Http(200, b"{}".to_vec()) } else { Reply::Http(500, Vec::new()) };
+        return if node.leader().is_some() {
+            Reply::Http(200, b"{}".to_vec())
+        } else {
+            Reply::Http(500, Vec::new())
+        };
     }
     if call.path == "/pd/api/v1/health" {
         return health(&node);
     }
     if !node.leads() {
-        return match node.forward(&call.method, &call.path, call.body.to_vec()).await {
+        return match node
+            .forward(&call.method, &call.path, call.body.to_vec())
+            .await
+        {
             Ok((status, body)) => Reply::Http(status, body),
             Err(error) => Reply::Http(503, error.into_bytes()),
         };
@@ -65,33 +72,55 @@ async fn lead(node: &MemberNode, call: &Call) -> Reply {
         },
         ("GET", "/pd/api/v1/stores") => {
             let heard = node.heard();
-            let stores: Vec<_> = state.stores.iter().map(|(id, store)| state.show_store(*id, store, &heard)).collect();
+            let stores: Vec<_> = state
+                .stores
+                .iter()
+                .map(|(id, store)| state.show_store(*id, store, &heard))
+                .collect();
             ok(&json!({"count": stores.len(), "stores": stores}))
         }
         ("GET", "/pd/api/v1/members") => members(node, &state),
-        ("GET", "/pd/api/v1/cluster/status") => ok(&json!({"is_initialized": !state.stores.is_empty()})),
-        ("GET", path) if path.starts_with("/pd/api/v1/regions/check/") => regions(node, &state, path),
+        ("GET", "/pd/api/v1/cluster/status") => {
+            ok(&json!({"is_initialized": !state.stores.is_empty()}))
+        }
+        ("GET", path) if path.starts_with("/pd/api/v1/regions/check/") => {
+            regions(node, &state, path)
+        }
         ("GET", "/pd/api/v1/schedulers") => {
             let evict = (!state.evicted.is_empty()).then_some("evict-leader-scheduler");
-            ok(&DEFAULT_SCHEDULERS.into_iter().chain(evict).collect::<Vec<_>>())
+            ok(&DEFAULT_SCHEDULERS
+                .into_iter()
+                .chain(evict)
+                .collect::<Vec<_>>())
         }
-        ("POST", "/pd/api/v1/schedulers") => match (body["name"].as_str(), body["store_id"].as_u64()) {
-            (Some("evict-leader-scheduler"), Some(id)) if state.stores.contains_key(&id) => {
-                changed(node, |state| _ = state.evicted.insert(id)).await
+        ("POST", "/pd/api/v1/schedulers") => {
+            match (body["name"].as_str(), body["store_id"].as_u64()) {
+                (Some("evict-leader-scheduler"), Some(id)) if state.stores.contains_key(&id) => {
+                    changed(node, |state| _ = state.evicted.insert(id)).await
+                }
+                _ => Reply::Http(400, b"\"unknown scheduler or store\"".to_vec()),
             }
-            _ => Reply::Http(400, b"\"unknown scheduler or store\"".to_vec()),
-        },
+        }
         // Without a number it is taken away for all stores.
         ("DELETE", EVICT) => changed(node, |state| state.evicted.clear()).await,
         ("DELETE", path) if path.starts_with(EVICT) => {
-            let id = path.rsplit('-').next().and_then(|id| id.parse().ok()).unwrap_or(0);
+            let id = path
+                .rsplit('-')
+                .next()
+                .and_then(|id| id.parse().ok())
+                .unwrap_or(0);
             if !state.evicted.contains(&id) {
                 return Reply::Http(404, b"\"scheduler not found\"".to_vec());
             }
             changed(node, |state| _ = state.evicted.remove(&id)).await
         }
-        ("GET", "/pd/api/v1/scheduler-config/evict-leader-scheduler/list") if !state.evicted.is_empty() => {
-            let ranges = state.evicted.iter().map(|id| (id.to_string(), json!([{"start-key": "", "end-key": ""}])));
+        ("GET", "/pd/api/v1/scheduler-config/evict-leader-scheduler/list")
+            if !state.evicted.is_empty() =>
+        {
+            let ranges = state
+                .evicted
+                .iter()
+                .map(|id| (id.to_string(), json!([{"start-key": "", "end-key": ""}])));
             ok(&json!({"store-id-ranges": ranges.collect::<serde_json::Map<_, _>>()}))
         }
         ("GET", "/pd/api/v1/config/schedule") => ok(&state.schedule),
@@ -109,10 +138,13 @@ async fn lead(node: &MemberNode, call: &Call) -> Reply {
         }
         ("POST", "/v3/cluster/member/list") => etcd_members(&state),
         ("POST", "/v3/cluster/member/update") => update_member(node, &state, &body).await,
-        ("GET", "/pd/api/v2/maintenance") => {
-            state.maintenance.as_ref().map_or_else(|| (404, Vec::new()), |task| ok(&json!([task])))
+        ("GET", "/pd/api/v2/maintenance") => state
+            .maintenance
+            .as_ref()
+            .map_or_else(|| Reply::Http(404, Vec::new()), |task| ok(&json!([task]))),
+        (_, path) if path.starts_with("/pd/api/v2/maintenance/") => {
+            maintenance(node, &state, call).await
         }
-        (_, path) if path.starts_with("/pd/api/v2/maintenance/") => maintenance(node, &state, call).await,
         _ => Reply::Http(404, b"404 page not found\n".to_vec()),
     }
 }
@@ -132,7 +164,11 @@ fn members(node: &MemberNode, state: &State) -> Reply {
     let all: Vec<Value> = state.members.iter().enumerate().map(|(index, (name, member))| {
         json!({"name": name, "member_id": index + 1, "peer_urls": [member.peer_url], "client_urls": [member.client_url]})
     }).collect();
-    let leader = node.leader().and_then(|leader| all.iter().find(|member| member["name"] == leader.as_str()).cloned());
+    let leader = node.leader().and_then(|leader| {
+        all.iter()
+            .find(|member| member["name"] == leader.as_str())
+            .cloned()
+    });
     ok(&json!({"members": all, "leader": leader}))
 }
 
@@ -140,7 +176,11 @@ fn members(node: &MemberNode, state: &State) -> Reply {
 fn regions(node: &MemberNode, state: &State, path: &str) -> Reply {
     let heard = node.heard();
     let silent = state.stores.keys().any(|id| age(&heard, *id) > 5000);
-    let count = if path.ends_with("pending-peer") && silent { state.regions.len() } else { 0 };
+    let count = if path.ends_with("pending-peer") && silent {
+        state.regions.len()
+    } else {
+        0
+    };
     ok(&json!({"count": count, "regions": []}))
 }
 
@@ -152,7 +192,10 @@ fn etcd_members(state: &State) -> Reply {
 }
 
 async fn update_member(node: &MemberNode, state: &State, body: &Value) -> Reply {
-    let index = body["ID"].as_str().and_then(|id| id.parse::<usize>().ok()).unwrap_or(0);
+    let index = body["ID"]
+        .as_str()
+        .and_then(|id| id.parse::<usize>().ok())
+        .unwrap_or(0);
     let name = state.members.keys().nth(index.wrapping_sub(1)).cloned();
     match (name, body["peerURLs"][0].as_str()) {
         (Some(name), Some(url)) => {
@@ -166,7 +209,10 @@ async fn update_member(node: &MemberNode, state: &State, body: &Value) -> Reply 
                 other => other,
             }
         }
-        _ => Reply::Http(404, b"{\"error\":\"etcdserver: member not found\",\"code\":5}".to_vec()),
+        _ => Reply::Http(
+            404,
+            b"{\"error\":\"etcdserver: member not found\",\"code\":5}".to_vec(),
+        ),
     }
 }
 
@@ -174,7 +220,10 @@ async fn maintenance(node: &MemberNode, state: &State, call: &Call) -> Reply {
     let id = call.path.rsplit('/').next().unwrap_or_default().to_owned();
     let held = state.maintenance.as_ref();
     match call.method.as_str() {
-        "PUT" if held.is_some() => Reply::Http(409, serde_json::to_vec(&json!({"existing_task": held})).unwrap_or_default()),
+        "PUT" if held.is_some() => Reply::Http(
+            409,
+            serde_json::to_vec(&json!({"existing_task": held})).unwrap_or_default(),
+        ),
         "PUT" => {
             let description: String = serde_json::from_slice(&call.body).unwrap_or_default();
             let task = json!({"type": "tikv", "id": id, "start_timestamp": crate::now(), "description": description});

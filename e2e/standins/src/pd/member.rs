@@ -66,11 +66,21 @@ impl MemberNode {
         std::fs::create_dir_all(&data).map_err(|e| format!("{}: {e}", data.display()))?;
         let file = data.join("state.json");
         let state = match std::fs::read(&file) {
-            Ok(bytes) => serde_json::from_slice(&bytes).map_err(|e| format!("{}: {e}", file.display()))?,
+            Ok(bytes) => {
+                serde_json::from_slice(&bytes).map_err(|e| format!("{}: {e}", file.display()))?
+            }
             Err(_) => State::new(
                 initial
                     .iter()
-                    .map(|(name, url)| (name.clone(), Member { peer_url: url.clone(), client_url: String::new() }))
+                    .map(|(name, url)| {
+                        (
+                            name.clone(),
+                            Member {
+                                peer_url: url.clone(),
+                                client_url: String::new(),
+                            },
+                        )
+                    })
                     .collect(),
                 replicas,
             ),
@@ -78,7 +88,16 @@ impl MemberNode {
         let index = state.members.keys().position(|member| *member == name);
         let index = index.ok_or_else(|| format!("{name} is not in the initial cluster"))? as u64;
         let (state, view) = (Mutex::new(state), Mutex::default());
-        Ok(Self { name, client_url, index, file, plain: Client::fresh(None), secure, state, view })
+        Ok(Self {
+            name,
+            client_url,
+            index,
+            file,
+            plain: Client::fresh(None),
+            secure,
+            state,
+            view,
+        })
     }
 
     /// Talks to the others for ever.
@@ -95,7 +114,12 @@ impl MemberNode {
     /// What this member says of itself.
     pub fn hello(&self) -> Hello {
         let eligible = now().saturating_sub(self.view().resigned) > RESIGNED;
-        Hello { name: self.name.clone(), client_url: self.client_url.clone(), version: self.state().version, eligible }
+        Hello {
+            name: self.name.clone(),
+            client_url: self.client_url.clone(),
+            version: self.state().version,
+            eligible,
+        }
     }
 
     /// A copy of the state.
@@ -167,11 +191,19 @@ impl MemberNode {
         };
         let mut count = 1;
         for name in state.members.keys().filter(|name| **name != self.name) {
-            if self.to_peer::<bool>(name, "/standin/state", &state).await.unwrap_or(false) {
+            if self
+                .to_peer::<bool>(name, "/standin/state", &state)
+                .await
+                .unwrap_or(false)
+            {
                 count += 1;
             }
         }
-        if 2 * count > state.members.len() { Ok(()) } else { Err("no majority of PD members".into()) }
+        if 2 * count > state.members.len() {
+            Ok(())
+        } else {
+            Err("no majority of PD members".into())
+        }
     }
 
     /// Timestamps that nobody had before: the last of `count`, as milliseconds and a number among them.
@@ -183,7 +215,11 @@ impl MemberNode {
         let mut view = self.view();
         let (physical, logical) = view.timestamp;
         let count = u64::from(count);
-        let next = if now_ms() > physical { (now_ms(), count) } else { (physical, logical + count) };
+        let next = if now_ms() > physical {
+            (now_ms(), count)
+        } else {
+            (physical, logical + count)
+        };
         if next.0 >= below || next.1 >= 1 << 18 {
             return Err("no timestamp yet".into());
         }
@@ -193,8 +229,16 @@ impl MemberNode {
 
     /// Sends a client's request on to the leader.
     pub async fn forward(&self, method: &str, path: &str, body: Vec<u8>) -> Result<(u16, Vec<u8>)> {
-        let leader = self.leader().filter(|leader| *leader != self.name).ok_or("no leader")?;
-        let url = self.state().members.get(&leader).map(|member| member.client_url.clone()).unwrap_or_default();
+        let leader = self
+            .leader()
+            .filter(|leader| *leader != self.name)
+            .ok_or("no leader")?;
+        let url = self
+            .state()
+            .members
+            .get(&leader)
+            .map(|member| member.client_url.clone())
+            .unwrap_or_default();
         self.client(&url).http(bare(&url), method, path, body).await
     }
 
@@ -207,7 +251,12 @@ impl MemberNode {
             eligible.insert(self.name.clone());
         }
         let others = names.iter().filter(|name| **name != self.name);
-        let asked = others.map(|name| async { (name.clone(), self.to_peer::<Hello>(name, "/standin/hello", &hello).await) });
+        let asked = others.map(|name| async {
+            (
+                name.clone(),
+                self.to_peer::<Hello>(name, "/standin/hello", &hello).await,
+            )
+        });
         let mut newest: Option<(u64, String)> = None;
         for (name, answer) in futures_util::future::join_all(asked).await {
             let Ok(answer) = answer else { continue };
@@ -215,7 +264,11 @@ impl MemberNode {
             if answer.eligible {
                 eligible.insert(name.clone());
             }
-            if answer.version > hello.version && newest.as_ref().is_none_or(|(version, _)| answer.version > *version) {
+            if answer.version > hello.version
+                && newest
+                    .as_ref()
+                    .is_none_or(|(version, _)| answer.version > *version)
+            {
                 newest = Some((answer.version, name.clone()));
             }
             self.remember_client_url(&answer);
@@ -232,7 +285,8 @@ impl MemberNode {
             log(&format!("leader is {leader:?}; alive: {alive:?}"));
             // Whoever takes over gives the stores time to report.
             let stores: Vec<u64> = self.state().stores.keys().copied().collect();
-            view.heard.extend(stores.into_iter().map(|id| (id, now_ms())));
+            view.heard
+                .extend(stores.into_iter().map(|id| (id, now_ms())));
             // Another one may have given away all up to here.
             view.timestamp = (self.state().timestamps_below, 0);
         }
@@ -264,8 +318,18 @@ impl MemberNode {
         }
     }
 
-    async fn to_peer<T: serde::de::DeserializeOwned>(&self, name: &str, path: &str, body: &impl Serialize) -> Result<T> {
-        let stored = self.state().members.get(name).map(|member| member.peer_url.clone()).unwrap_or_default();
+    async fn to_peer<T: serde::de::DeserializeOwned>(
+        &self,
+        name: &str,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Result<T> {
+        let stored = self
+            .state()
+            .members
+            .get(name)
+            .map(|member| member.peer_url.clone())
+            .unwrap_or_default();
         let working = self.view().working.get(name).cloned();
         let mut problem = "no address".to_owned();
         for url in working.into_iter().chain([stored]) {
@@ -282,7 +346,11 @@ impl MemberNode {
     }
 
     fn client(&self, url: &str) -> &Client {
-        if url.starts_with("https://") { self.secure.as_ref().unwrap_or(&self.plain) } else { &self.plain }
+        if url.starts_with("https://") {
+            self.secure.as_ref().unwrap_or(&self.plain)
+        } else {
+            &self.plain
+        }
     }
 
     fn save(&self, state: &State) {
@@ -303,5 +371,7 @@ impl MemberNode {
 
 /// A URL without its scheme.
 pub fn bare(url: &str) -> &str {
-    url.trim_start_matches("http://").trim_start_matches("https://").trim_end_matches('/')
+    url.trim_start_matches("http://")
+        .trim_start_matches("https://")
+        .trim_end_matches('/')
 }

@@ -7,9 +7,10 @@ use super::state::{RegionInfo, State, VERSION};
 use crate::net::server::{Call, Reply};
 use crate::net::stream::{UNAVAILABLE, UNIMPLEMENTED, UNKNOWN};
 use crate::wire::pd::{
-    Cluster, GetAllStoresResponse, GetClusterConfigResponse, GetMembersResponse, GetRegionByIdRequest,
-    GetRegionRequest, GetRegionResponse, GetStoreRequest, GetStoreResponse, IsBootstrappedResponse, LedRegion, Member,
-    PdError, ResponseHeader, SafePoint, ScanRegionsRequest, ScanRegionsResponse, Timestamp, TsoRequest, TsoResponse,
+    Cluster, GetAllStoresResponse, GetClusterConfigResponse, GetMembersResponse,
+    GetRegionByIdRequest, GetRegionRequest, GetRegionResponse, GetStoreRequest, GetStoreResponse,
+    IsBootstrappedResponse, LedRegion, Member, PdError, ResponseHeader, SafePoint,
+    ScanRegionsRequest, ScanRegionsResponse, Timestamp, TsoRequest, TsoResponse,
 };
 use crate::wire::region::{Peer, Store, peer};
 
@@ -27,58 +28,126 @@ pub async fn handle(node: &MemberNode, call: &Call) -> Reply {
     let done = match method {
         "Tso" => decoded(call).and_then(|request: TsoRequest| tso(node, &request, header)),
         "GetRegion" => decoded(call).map(|request: GetRegionRequest| {
-            region(&state, state.regions.iter().find(|region| region.holds(&request.region_key)))
+            region(
+                &state,
+                state
+                    .regions
+                    .iter()
+                    .find(|region| region.holds(&request.region_key)),
+            )
         }),
         "GetPrevRegion" => decoded(call).map(|request: GetRegionRequest| {
-            let index = state.regions.iter().position(|region| region.holds(&request.region_key));
-            region(&state, index.and_then(|index| index.checked_sub(1)).map(|index| &state.regions[index]))
+            let index = state
+                .regions
+                .iter()
+                .position(|region| region.holds(&request.region_key));
+            region(
+                &state,
+                index
+                    .and_then(|index| index.checked_sub(1))
+                    .map(|index| &state.regions[index]),
+            )
         }),
         "GetRegionByID" => decoded(call).map(|request: GetRegionByIdRequest| {
-            region(&state, state.regions.iter().find(|region| region.id == request.region_id))
+            region(
+                &state,
+                state
+                    .regions
+                    .iter()
+                    .find(|region| region.id == request.region_id),
+            )
         }),
         "ScanRegions" => decoded(call).map(|request: ScanRegionsRequest| scan(&state, &request)),
-        "GetStore" => decoded(call).map(|request: GetStoreRequest| store(node, &state, request.store_id)),
+        "GetStore" => {
+            decoded(call).map(|request: GetStoreRequest| store(node, &state, request.store_id))
+        }
         "GetAllStores" => {
-            let stores = state.stores.keys().filter_map(|id| shown(node, &state, *id)).collect();
+            let stores = state
+                .stores
+                .keys()
+                .filter_map(|id| shown(node, &state, *id))
+                .collect();
             Ok(message(&GetAllStoresResponse { header, stores }))
         }
         "GetClusterConfig" => {
             let max_peer_count = u32::try_from(state.replicas).unwrap_or(0);
-            Ok(message(&GetClusterConfigResponse { header, cluster: Some(Cluster { id: state.cluster, max_peer_count }) }))
+            Ok(message(&GetClusterConfigResponse {
+                header,
+                cluster: Some(Cluster {
+                    id: state.cluster,
+                    max_peer_count,
+                }),
+            }))
         }
-        "IsBootstrapped" => Ok(message(&IsBootstrappedResponse { header, bootstrapped: !state.stores.is_empty() })),
-        "GetGCSafePoint" => Ok(message(&SafePoint { header, safe_point: state.safe_point })),
+        "IsBootstrapped" => Ok(message(&IsBootstrappedResponse {
+            header,
+            bootstrapped: !state.stores.is_empty(),
+        })),
+        "GetGCSafePoint" => Ok(message(&SafePoint {
+            header,
+            safe_point: state.safe_point,
+        })),
         "UpdateGCSafePoint" => match decoded::<SafePoint>(call) {
             Ok(request) => {
                 let safe_point = state.safe_point.max(request.safe_point);
                 let changed = node.change(|state| state.safe_point = safe_point).await;
-                changed.map(|()| message(&SafePoint { header, safe_point })).map_err(|error| (UNAVAILABLE, error))
+                changed
+                    .map(|()| message(&SafePoint { header, safe_point }))
+                    .map_err(|error| (UNAVAILABLE, error))
             }
             Err(error) => Err(error),
         },
-        _ => Err((UNIMPLEMENTED, format!("{} is not part of this stand-in", call.path))),
+        _ => Err((
+            UNIMPLEMENTED,
+            format!("{} is not part of this stand-in", call.path),
+        )),
     };
     done.unwrap_or_else(|(code, error)| Reply::Failure(code, error))
 }
 
-fn tso(node: &MemberNode, request: &TsoRequest, header: Option<ResponseHeader>) -> Result<Reply, (u32, String)> {
-    let (physical, logical) = node.timestamp(request.count).map_err(|error| (UNAVAILABLE, error))?;
+fn tso(
+    node: &MemberNode,
+    request: &TsoRequest,
+    header: Option<ResponseHeader>,
+) -> Result<Reply, (u32, String)> {
+    let (physical, logical) = node
+        .timestamp(request.count)
+        .map_err(|error| (UNAVAILABLE, error))?;
     let number = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    let timestamp = Some(Timestamp { physical: number(physical), logical: number(logical) });
-    Ok(message(&TsoResponse { header, count: request.count, timestamp }))
+    let timestamp = Some(Timestamp {
+        physical: number(physical),
+        logical: number(logical),
+    });
+    Ok(message(&TsoResponse {
+        header,
+        count: request.count,
+        timestamp,
+    }))
 }
 
 fn members(node: &MemberNode) -> GetMembersResponse {
     let state = node.snapshot();
-    let members: Vec<Member> = state.members.iter().zip(1..).map(|((name, member), member_id)| Member {
-        name: name.clone(),
-        member_id,
-        peer_urls: vec![member.peer_url.clone()],
-        client_urls: member.client_url.split(',').map(str::to_owned).collect(),
-        binary_version: VERSION.to_owned(),
-    }).collect();
-    let leader = node.leader().and_then(|leader| members.iter().find(|member| member.name == leader).cloned());
-    GetMembersResponse { header: Some(header(&state)), members, etcd_leader: leader.clone(), leader }
+    let members: Vec<Member> = state
+        .members
+        .iter()
+        .zip(1..)
+        .map(|((name, member), member_id)| Member {
+            name: name.clone(),
+            member_id,
+            peer_urls: vec![member.peer_url.clone()],
+            client_urls: member.client_url.split(',').map(str::to_owned).collect(),
+            binary_version: VERSION.to_owned(),
+        })
+        .collect();
+    let leader = node
+        .leader()
+        .and_then(|leader| members.iter().find(|member| member.name == leader).cloned());
+    GetMembersResponse {
+        header: Some(header(&state)),
+        members,
+        etcd_leader: leader.clone(),
+        leader,
+    }
 }
 
 fn region(state: &State, found: Option<&RegionInfo>) -> Reply {
@@ -92,17 +161,26 @@ fn region(state: &State, found: Option<&RegionInfo>) -> Reply {
 
 fn scan(state: &State, request: &ScanRegionsRequest) -> Reply {
     let stores = state.store_ids();
-    let limit = usize::try_from(request.limit).ok().filter(|limit| *limit > 0).unwrap_or(usize::MAX);
+    let limit = usize::try_from(request.limit)
+        .ok()
+        .filter(|limit| *limit > 0)
+        .unwrap_or(usize::MAX);
     let within = state.regions.iter().filter(|region| {
         let begins = request.end_key.is_empty() || region.start < request.end_key;
         begins && (region.end.is_empty() || region.end > request.start_key)
     });
-    let mut answer = ScanRegionsResponse { header: Some(header(state)), ..ScanRegionsResponse::default() };
+    let mut answer = ScanRegionsResponse {
+        header: Some(header(state)),
+        ..ScanRegionsResponse::default()
+    };
     for info in within.take(limit) {
         let region = info.region(&stores);
         answer.region_metas.push(region.clone());
         answer.leaders.push(leader(info).unwrap_or_default());
-        answer.regions.push(LedRegion { region: Some(region), leader: leader(info) });
+        answer.regions.push(LedRegion {
+            region: Some(region),
+            leader: leader(info),
+        });
     }
     message(&answer)
 }
@@ -111,9 +189,15 @@ fn store(node: &MemberNode, state: &State, id: u64) -> Reply {
     let mut header = header(state);
     let found = shown(node, state, id);
     if found.is_none() {
-        header.error = Some(PdError { kind: 1, message: format!("invalid store ID {id}, not found") });
+        header.error = Some(PdError {
+            kind: 1,
+            message: format!("invalid store ID {id}, not found"),
+        });
     }
-    message(&GetStoreResponse { header: Some(header), store: found })
+    message(&GetStoreResponse {
+        header: Some(header),
+        store: found,
+    })
 }
 
 fn shown(node: &MemberNode, state: &State, id: u64) -> Option<Store> {
@@ -137,7 +221,10 @@ fn leader(region: &RegionInfo) -> Option<Peer> {
 }
 
 fn header(state: &State) -> ResponseHeader {
-    ResponseHeader { cluster_id: state.cluster, error: None }
+    ResponseHeader {
+        cluster_id: state.cluster,
+        error: None,
+    }
 }
 
 fn decoded<T: Message + Default>(call: &Call) -> Result<T, (u32, String)> {

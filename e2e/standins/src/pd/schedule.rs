@@ -25,14 +25,25 @@ const BALANCE: u64 = 2000;
 impl State {
     /// Takes a heartbeat; answers the store's id and whether anything but the time changed.
     pub fn hear(&mut self, heartbeat: &Heartbeat, heard: &BTreeMap<u64, u64>) -> (u64, bool) {
-        let known = self.stores.iter().find(|(_, store)| store.address == heartbeat.address).map(|(id, _)| *id);
+        let known = self
+            .stores
+            .iter()
+            .find(|(_, store)| store.address == heartbeat.address)
+            .map(|(id, _)| *id);
         let id = known.unwrap_or_else(|| self.stores.keys().max().map_or(4, |last| last + 1));
         let old = self.stores.get(&id).cloned();
-        let changed = old.as_ref().is_none_or(|old| old.started != heartbeat.started || old.stopping != heartbeat.stopping);
+        let changed = old.as_ref().is_none_or(|old| {
+            old.started != heartbeat.started || old.stopping != heartbeat.stopping
+        });
         if old.is_some_and(|old| old.started != heartbeat.started) {
             // What it led before has no leader until the others notice.
             let last = heard.get(&id).copied().unwrap_or_else(now_ms);
-            for (index, region) in self.regions.iter_mut().enumerate().filter(|(_, region)| region.leader == id) {
+            for (index, region) in self
+                .regions
+                .iter_mut()
+                .enumerate()
+                .filter(|(_, region)| region.leader == id)
+            {
                 region.leader = 0;
                 region.vacant_until = last + patience(index);
             }
@@ -44,24 +55,46 @@ impl State {
     /// Appoints leaders where there is none any more, and moves some: away from stores that are to lead nothing, and
     /// for balance.
     pub fn appoint(&mut self, heard: &BTreeMap<u64, u64>, own_index: u64, pace: &mut Pace) -> bool {
-        let fresh: BTreeSet<u64> = self.stores.keys().copied().filter(|id| age(heard, *id) <= FRESH).collect();
+        let fresh: BTreeSet<u64> = self
+            .stores
+            .keys()
+            .copied()
+            .filter(|id| age(heard, *id) <= FRESH)
+            .collect();
         if 2 * fresh.len() <= self.replicas {
             return false;
         }
-        let stopping = self.stores.iter().find(|(id, store)| store.stopping && fresh.contains(id)).map(|(id, _)| *id);
+        let stopping = self
+            .stores
+            .iter()
+            .find(|(id, store)| store.stopping && fresh.contains(id))
+            .map(|(id, _)| *id);
         let mut unwilling = self.evicted.clone();
         unwilling.extend(stopping);
         let willing: BTreeSet<u64> = fresh.difference(&unwilling).copied().collect();
-        let candidates = if willing.is_empty() { fresh.clone() } else { willing };
-        self.elect(&candidates, heard, own_index) | self.transfer(&candidates, &fresh, own_index, pace)
+        let candidates = if willing.is_empty() {
+            fresh.clone()
+        } else {
+            willing
+        };
+        self.elect(&candidates, heard, own_index)
+            | self.transfer(&candidates, &fresh, own_index, pace)
     }
 
     /// Regions led by a store.
     pub fn led_by(&self, store: u64) -> usize {
-        self.regions.iter().filter(|region| region.leader == store).count()
+        self.regions
+            .iter()
+            .filter(|region| region.leader == store)
+            .count()
     }
 
-    fn elect(&mut self, candidates: &BTreeSet<u64>, heard: &BTreeMap<u64, u64>, own_index: u64) -> bool {
+    fn elect(
+        &mut self,
+        candidates: &BTreeSet<u64>,
+        heard: &BTreeMap<u64, u64>,
+        own_index: u64,
+    ) -> bool {
         let mut changed = false;
         for index in 0..self.regions.len() {
             let region = &self.regions[index];
@@ -84,8 +117,13 @@ impl State {
         pace: &mut Pace,
     ) -> bool {
         let now = now_ms();
-        let led = |region: &super::state::RegionInfo| region.leader != 0 && fresh.contains(&region.leader);
-        let misplaced = self.regions.iter().position(|region| led(region) && !candidates.contains(&region.leader));
+        let led = |region: &super::state::RegionInfo| {
+            region.leader != 0 && fresh.contains(&region.leader)
+        };
+        let misplaced = self
+            .regions
+            .iter()
+            .position(|region| led(region) && !candidates.contains(&region.leader));
         if let Some(index) = misplaced {
             if now < pace.evicted + EVICTION {
                 return false;
@@ -94,24 +132,39 @@ impl State {
             return self.move_to(index, self.least(candidates), own_index);
         }
         let most = candidates.iter().copied().max_by_key(|id| self.led_by(*id));
-        let (Some(most), Some(least)) = (most, self.least(candidates)) else { return false };
+        let (Some(most), Some(least)) = (most, self.least(candidates)) else {
+            return false;
+        };
         if self.led_by(most) <= self.led_by(least) + 1 || now < pace.balanced + BALANCE {
             return false;
         }
         pace.balanced = now;
-        let index = self.regions.iter().position(|region| region.leader == most).unwrap_or(0);
+        let index = self
+            .regions
+            .iter()
+            .position(|region| region.leader == most)
+            .unwrap_or(0);
         self.move_to(index, Some(least), own_index)
     }
 
     fn least(&self, candidates: &BTreeSet<u64>) -> Option<u64> {
-        candidates.iter().copied().min_by_key(|id| (self.led_by(*id), *id))
+        candidates
+            .iter()
+            .copied()
+            .min_by_key(|id| (self.led_by(*id), *id))
     }
 
     fn move_to(&mut self, index: usize, store: Option<u64>, own_index: u64) -> bool {
         let Some(leader) = store else { return false };
-        let last = self.regions.iter().map(|region| region.term).max().unwrap_or(0);
+        let last = self
+            .regions
+            .iter()
+            .map(|region| region.term)
+            .max()
+            .unwrap_or(0);
         let region = &mut self.regions[index];
-        (region.leader, region.term, region.vacant_until) = (leader, (last / 8 + 1) * 8 + own_index, 0);
+        (region.leader, region.term, region.vacant_until) =
+            (leader, (last / 8 + 1) * 8 + own_index, 0);
         true
     }
 }
@@ -130,7 +183,14 @@ mod tests {
 
     fn store(name: &str) -> Heartbeat {
         let address = name.to_owned();
-        Heartbeat { status_address: address.clone(), address, started: 1, leaders: 0, busy: false, stopping: false }
+        Heartbeat {
+            status_address: address.clone(),
+            address,
+            started: 1,
+            leaders: 0,
+            busy: false,
+            stopping: false,
+        }
     }
 
     fn cluster() -> (State, BTreeMap<u64, u64>) {
@@ -149,12 +209,31 @@ mod tests {
         assert!(state.appoint(&heard, 0, &mut Pace::default()));
         let led = state.led_by(4);
         assert_eq!(led, 4);
-        state.hear(&Heartbeat { started: 2, ..store("a") }, &heard);
-        assert!(!state.appoint(&heard, 0, &mut Pace { balanced: u64::MAX / 2, ..Pace::default() }));
+        state.hear(
+            &Heartbeat {
+                started: 2,
+                ..store("a")
+            },
+            &heard,
+        );
+        assert!(!state.appoint(
+            &heard,
+            0,
+            &mut Pace {
+                balanced: u64::MAX / 2,
+                ..Pace::default()
+            }
+        ));
         assert_eq!(state.led_by(0), led);
-        assert!(state.regions.iter().filter(|region| region.leader == 0).all(|region| {
-            (ELECTION..=2 * ELECTION).contains(&(region.vacant_until - heard[&4]))
-        }));
+        assert!(
+            state
+                .regions
+                .iter()
+                .filter(|region| region.leader == 0)
+                .all(|region| {
+                    (ELECTION..=2 * ELECTION).contains(&(region.vacant_until - heard[&4]))
+                })
+        );
     }
 
     #[test]

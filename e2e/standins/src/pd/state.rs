@@ -17,7 +17,16 @@ pub const VERSION: &str = "9.0.0-beta.2";
 const FIRST_REGION: u64 = 1_000_001;
 // Where the key space is cut from the beginning; a real PD cuts when regions grow.
 const CUTS: [&str; 11] = [
-    "a00000400", "a00000800", "b", "row-0002", "row-0004", "row-0008", "row-0012", "row-0016", "row-0025", "row-0037",
+    "a00000400",
+    "a00000800",
+    "b",
+    "row-0002",
+    "row-0004",
+    "row-0008",
+    "row-0012",
+    "row-0016",
+    "row-0025",
+    "row-0037",
     "s",
 ];
 
@@ -90,7 +99,10 @@ impl State {
         let schedule = json!({"max-store-down-time": "30m0s", "leader-schedule-limit": 4, "region-schedule-limit": 2048,
             "replica-schedule-limit": 64});
         // All members make the same one, from what they were all started with.
-        let names: String = members.iter().map(|(name, member)| format!("{name}={},", member.peer_url)).collect();
+        let names: String = members
+            .iter()
+            .map(|(name, member)| format!("{name}={},", member.peer_url))
+            .collect();
         let cluster = (7_u64 << 60) | (u64::from(crc32fast::hash(names.as_bytes())) << 16);
         Self {
             version: 1,
@@ -109,8 +121,17 @@ impl State {
 
     /// For a store.
     pub fn appointments(&self, id: u64) -> Appointments {
-        let stores = self.stores.iter().map(|(id, store)| (*id, store.address.clone())).collect();
-        Appointments { id, regions: self.regions.clone(), stores, replicas: self.replicas }
+        let stores = self
+            .stores
+            .iter()
+            .map(|(id, store)| (*id, store.address.clone()))
+            .collect();
+        Appointments {
+            id,
+            regions: self.regions.clone(),
+            stores,
+            replicas: self.replicas,
+        }
     }
 
     /// Numbers of all stores.
@@ -122,7 +143,11 @@ impl State {
     pub fn show_store(&self, id: u64, store: &Heartbeat, heard: &BTreeMap<u64, u64>) -> Value {
         let silence = age(heard, id) / 1000;
         let at = now().saturating_sub(silence);
-        let down = self.schedule.get("max-store-down-time").and_then(Value::as_str).unwrap_or("30m");
+        let down = self
+            .schedule
+            .get("max-store-down-time")
+            .and_then(Value::as_str)
+            .unwrap_or("30m");
         let down = crate::options::duration(down).map_or(1800, |time| time.as_secs());
         let state = match silence {
             silence if silence > down => "Down",
@@ -158,7 +183,10 @@ impl RegionInfo {
             id: self.id,
             start_key: self.start.clone(),
             end_key: self.end.clone(),
-            region_epoch: Some(RegionEpoch { conf_ver: 5, version: 12 }),
+            region_epoch: Some(RegionEpoch {
+                conf_ver: 5,
+                version: 12,
+            }),
             peers: stores.iter().map(|store| peer(self.id, *store)).collect(),
         }
     }
@@ -171,7 +199,9 @@ impl RegionInfo {
 
 /// Milliseconds since a store was heard.
 pub fn age(heard: &BTreeMap<u64, u64>, id: u64) -> u64 {
-    heard.get(&id).map_or(u64::MAX, |at| crate::now_ms().saturating_sub(*at))
+    heard
+        .get(&id)
+        .map_or(u64::MAX, |at| crate::now_ms().saturating_sub(*at))
 }
 
 fn regions() -> Vec<RegionInfo> {
@@ -179,5 +209,11 @@ fn regions() -> Vec<RegionInfo> {
     let starts = std::iter::once(Vec::new()).chain(cuts.clone());
     let ends = cuts.into_iter().chain(std::iter::once(Vec::new()));
     let all = starts.zip(ends).zip(FIRST_REGION..);
-    all.map(|((start, end), id)| RegionInfo { id, start, end, ..RegionInfo::default() }).collect()
+    all.map(|((start, end), id)| RegionInfo {
+        id,
+        start,
+        end,
+        ..RegionInfo::default()
+    })
+    .collect()
 }

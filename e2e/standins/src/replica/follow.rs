@@ -12,14 +12,23 @@ impl Replicas {
         let replica = self.known(message.region)?;
         let mut progress = replica.progress();
         if message.term < progress.term {
-            return Ok(Standing { good: false, term: progress.term, ..Standing::default() });
+            return Ok(Standing {
+                good: false,
+                term: progress.term,
+                ..Standing::default()
+            });
         }
         if message.term > progress.term {
             progress.term = message.term;
             progress.led = 0;
             progress.append(&self.raft, &[])?;
         }
-        let refused = |last_index| Standing { good: false, last_index, term: message.term, ..Standing::default() };
+        let refused = |last_index| Standing {
+            good: false,
+            last_index,
+            term: message.term,
+            ..Standing::default()
+        };
         let previous = message.previous_index;
         if previous > 0 && previous > progress.truncated.index {
             match progress.term_of(&self.raft, previous)? {
@@ -50,7 +59,12 @@ impl Replicas {
         if previous > 0 {
             replica.caught_up.store(true, Ordering::SeqCst);
         }
-        Ok(Standing { good: true, last_index: progress.last_index, term: message.term, ..Standing::default() })
+        Ok(Standing {
+            good: true,
+            last_index: progress.last_index,
+            term: message.term,
+            ..Standing::default()
+        })
     }
 
     /// A store that PD appointed wants to know how far this log goes, and that nobody older is obeyed.
@@ -64,8 +78,15 @@ impl Replicas {
             progress.led = 0;
             progress.append(&self.raft, &[])?;
         }
-        let (last_index, last_term, term) = (progress.last_index, progress.last_term, progress.term);
-        Ok(Standing { good, last_index, last_term, entries: Vec::new(), term })
+        let (last_index, last_term, term) =
+            (progress.last_index, progress.last_term, progress.term);
+        Ok(Standing {
+            good,
+            last_index,
+            last_term,
+            entries: Vec::new(),
+            term,
+        })
     }
 
     /// A new leader's log is shorter than this one.
@@ -75,12 +96,22 @@ impl Replicas {
         if message.after < progress.truncated.index {
             return Ok(Standing::default());
         }
-        let entries = self.raft.entries(message.region, message.after + 1, progress.last_index + 1)?;
-        let (last_index, last_term, term) = (progress.last_index, progress.last_term, progress.term);
-        Ok(Standing { good: true, last_index, last_term, entries, term })
+        let entries =
+            self.raft
+                .entries(message.region, message.after + 1, progress.last_index + 1)?;
+        let (last_index, last_term, term) =
+            (progress.last_index, progress.last_term, progress.term);
+        Ok(Standing {
+            good: true,
+            last_index,
+            last_term,
+            entries,
+            term,
+        })
     }
 
     fn known(&self, region: u64) -> Result<std::sync::Arc<Replica>> {
-        self.region(region).ok_or_else(|| format!("region {region} is not found"))
+        self.region(region)
+            .ok_or_else(|| format!("region {region} is not found"))
     }
 }

@@ -7,8 +7,8 @@ use crate::engine::{Engine, Family, Operation};
 use crate::rows::codec::data_key;
 use crate::store::raftlog::RaftLog;
 use crate::wire::raft::{
-    DELETE, DeleteRequest, Entry, HardState, PUT, PutRequest, RaftApplyState, RaftCmdRequest, RaftLocalState,
-    RaftTruncatedState, Request,
+    DELETE, DeleteRequest, Entry, HardState, PUT, PutRequest, RaftApplyState, RaftCmdRequest,
+    RaftLocalState, RaftTruncatedState, Request,
 };
 
 /// How far a region's log goes.
@@ -70,8 +70,19 @@ impl Progress {
         if let Some(last) = entries.last() {
             (self.last_index, self.last_term) = (last.index, last.term);
         }
-        let hard = HardState { term: self.term, vote: 0, commit: self.commit };
-        raft.append(self.region, entries, &RaftLocalState { hard_state: Some(hard), last_index: self.last_index })
+        let hard = HardState {
+            term: self.term,
+            vote: 0,
+            commit: self.commit,
+        };
+        raft.append(
+            self.region,
+            entries,
+            &RaftLocalState {
+                hard_state: Some(hard),
+                last_index: self.last_index,
+            },
+        )
     }
 
     /// Applies what is committed.
@@ -79,7 +90,9 @@ impl Progress {
         while self.applied < self.commit.min(self.last_index) {
             let to = self.commit.min(self.last_index);
             let entries = raft.entries(self.region, self.applied + 1, to + 1)?;
-            let Some(last) = entries.last() else { return Err(format!("entries after {} are missing", self.applied)) };
+            let Some(last) = entries.last() else {
+                return Err(format!("entries after {} are missing", self.applied));
+            };
             self.applied = last.index;
             apply_entries(engine, self.region, &entries, self.commit, self.truncated)?;
         }
@@ -93,7 +106,9 @@ impl Progress {
         if to < self.truncated.index + MANY {
             return Ok(());
         }
-        let Some(term) = self.term_of(raft, to)? else { return Ok(()) };
+        let Some(term) = self.term_of(raft, to)? else {
+            return Ok(());
+        };
         self.truncated = RaftTruncatedState { index: to, term };
         apply_entries(engine, self.region, &[], self.commit, self.truncated)?;
         raft.compact(self.region, to + 1);
@@ -119,7 +134,9 @@ pub fn validate(raft: &RaftLog, engine: &Engine) -> Result<()> {
         }
         if apply.applied_index > 0 && !has(apply.applied_index) {
             let index = apply.applied_index;
-            return Err(format!("region {region}: entry at apply index {index} doesn't exist, may lose data"));
+            return Err(format!(
+                "region {region}: entry at apply index {index} doesn't exist, may lose data"
+            ));
         }
     }
     Ok(())
@@ -127,7 +144,9 @@ pub fn validate(raft: &RaftLog, engine: &Engine) -> Result<()> {
 
 /// Applies what a log has committed and the tables do not have yet, of every region.
 pub fn replay(raft: &RaftLog, engine: &Engine) -> Result<()> {
-    raft.ids().into_iter().try_for_each(|region| Progress::load(raft, engine, region).map(|_| ()))
+    raft.ids()
+        .into_iter()
+        .try_for_each(|region| Progress::load(raft, engine, region).map(|_| ()))
 }
 
 /// An entry's content.
@@ -135,13 +154,26 @@ pub fn command(operations: &[Operation]) -> Vec<u8> {
     let requests = operations.iter().map(|one| {
         let (cf, key) = (one.family.name().to_owned(), one.key[1..].to_vec());
         match &one.value {
-            Some(value) => {
-                Request { cmd_type: PUT, put: Some(PutRequest { cf, key, value: value.clone() }), delete: None }
-            }
-            None => Request { cmd_type: DELETE, put: None, delete: Some(DeleteRequest { cf, key }) },
+            Some(value) => Request {
+                cmd_type: PUT,
+                put: Some(PutRequest {
+                    cf,
+                    key,
+                    value: value.clone(),
+                }),
+                delete: None,
+            },
+            None => Request {
+                cmd_type: DELETE,
+                put: None,
+                delete: Some(DeleteRequest { cf, key }),
+            },
         }
     });
-    RaftCmdRequest { requests: requests.collect() }.encode_to_vec()
+    RaftCmdRequest {
+        requests: requests.collect(),
+    }
+    .encode_to_vec()
 }
 
 fn apply_entries(
@@ -153,13 +185,24 @@ fn apply_entries(
 ) -> Result<()> {
     let mut operations = Vec::new();
     // Changes of members and the like have no rows in them.
-    for entry in entries.iter().filter(|entry| entry.entry_type == 0 && !entry.data.is_empty()) {
-        let command = RaftCmdRequest::decode(entry.data.as_slice()).map_err(|e| format!("entry {}: {e}", entry.index))?;
+    for entry in entries
+        .iter()
+        .filter(|entry| entry.entry_type == 0 && !entry.data.is_empty())
+    {
+        let command = RaftCmdRequest::decode(entry.data.as_slice())
+            .map_err(|e| format!("entry {}: {e}", entry.index))?;
         for request in command.requests {
             if let Some(put) = request.put {
-                operations.push(Operation::put(Family::named(&put.cf)?, data_key(&put.key), put.value));
+                operations.push(Operation::put(
+                    Family::named(&put.cf)?,
+                    data_key(&put.key),
+                    put.value,
+                ));
             } else if let Some(delete) = request.delete {
-                operations.push(Operation::delete(Family::named(&delete.cf)?, data_key(&delete.key)));
+                operations.push(Operation::delete(
+                    Family::named(&delete.cf)?,
+                    data_key(&delete.key),
+                ));
             }
         }
     }
@@ -172,7 +215,11 @@ fn apply_entries(
         state.truncated_state = Some(truncated);
     }
     // In one batch with the rows, so that none is applied twice.
-    operations.push(Operation::put(Family::Raft, state_key(region), state.encode_to_vec()));
+    operations.push(Operation::put(
+        Family::Raft,
+        state_key(region),
+        state.encode_to_vec(),
+    ));
     engine.write(&operations, false)
 }
 
@@ -191,8 +238,11 @@ fn applied_regions(engine: &Engine) -> Result<std::collections::BTreeSet<u64>> {
 }
 
 fn apply_state(engine: &Engine, region: u64) -> Result<RaftApplyState> {
-    let bytes = engine.get(Family::Raft, &state_key(region))?.unwrap_or_default();
-    RaftApplyState::decode(bytes.as_slice()).map_err(|error| format!("apply state of region {region}: {error}"))
+    let bytes = engine
+        .get(Family::Raft, &state_key(region))?
+        .unwrap_or_default();
+    RaftApplyState::decode(bytes.as_slice())
+        .map_err(|error| format!("apply state of region {region}: {error}"))
 }
 
 // Where TiKV keeps it.

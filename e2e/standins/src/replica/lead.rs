@@ -26,14 +26,23 @@ pub struct Follower {
 
 impl Replicas {
     /// Writes: into the own log, to a majority, and then into the tables. The caller holds `writing`.
-    pub async fn propose(self: &Arc<Self>, replica: &Arc<Replica>, term: u64, operations: &[Operation]) -> Result<()> {
+    pub async fn propose(
+        self: &Arc<Self>,
+        replica: &Arc<Replica>,
+        term: u64,
+        operations: &[Operation],
+    ) -> Result<()> {
         let index = {
             let mut progress = replica.progress();
             if progress.led != term || progress.term != term {
                 return Err("not leader".into());
             }
-            let entry =
-                Entry { entry_type: 0, term, index: progress.last_index + 1, data: journal::command(operations) };
+            let entry = Entry {
+                entry_type: 0,
+                term,
+                index: progress.last_index + 1,
+                data: journal::command(operations),
+            };
             tokio::task::block_in_place(|| progress.append(&self.raft, &[entry]))?;
             progress.last_index
         };
@@ -50,8 +59,17 @@ impl Replicas {
         };
         let asked = peers.iter().map(|(id, address)| {
             let matched = replica.matched(*id, term);
-            let message = Append { region: replica.info.id, term, commit: commit.min(matched).min(last), ..Append::default() };
-            async move { self.client.grpc::<Standing>(address, "/standin.Raft/Append", &message).await }
+            let message = Append {
+                region: replica.info.id,
+                term,
+                commit: commit.min(matched).min(last),
+                ..Append::default()
+            };
+            async move {
+                self.client
+                    .grpc::<Standing>(address, "/standin.Raft/Append", &message)
+                    .await
+            }
         });
         let mut asked: FuturesUnordered<_> = asked.collect();
         let (mut good, mut problem) = (0, "no other store is known".to_owned());
@@ -78,13 +96,23 @@ impl Replicas {
             progress.append(&self.raft, &[])?;
             ((progress.last_term, progress.last_index), progress.commit)
         };
-        let message = Promise { region: replica.info.id, term };
+        let message = Promise {
+            region: replica.info.id,
+            term,
+        };
         let mut best: Option<((u64, u64), String)> = None;
         let (mut good, mut problem) = (0, "no other store is known".to_owned());
         let peers = self.peers();
         let asked = peers.values().map(|address| {
             let message = message.clone();
-            async move { (address, self.client.grpc::<Standing>(address, "/standin.Raft/Promise", &message).await) }
+            async move {
+                (
+                    address,
+                    self.client
+                        .grpc::<Standing>(address, "/standin.Raft/Promise", &message)
+                        .await,
+                )
+            }
         });
         for (address, answer) in futures_util::future::join_all(asked).await {
             match answer {
@@ -111,7 +139,12 @@ impl Replicas {
                 return Err(format!("term {term} is over"));
             }
             // What earlier terms left is committed together with an entry of this one.
-            let entry = Entry { entry_type: 0, term, index: progress.last_index + 1, data: Vec::new() };
+            let entry = Entry {
+                entry_type: 0,
+                term,
+                index: progress.last_index + 1,
+                data: Vec::new(),
+            };
             progress.append(&self.raft, &[entry])?;
             progress.last_index
         };
@@ -125,13 +158,28 @@ impl Replicas {
         Ok(())
     }
 
-    async fn adopt(&self, replica: &Replica, term: u64, commit: u64, reach: (u64, u64), address: &str) -> Result<()> {
+    async fn adopt(
+        &self,
+        replica: &Replica,
+        term: u64,
+        commit: u64,
+        reach: (u64, u64),
+        address: &str,
+    ) -> Result<()> {
         let mut after = commit;
         while after < reach.1 {
-            let message = Fetch { region: replica.info.id, after };
-            let standing: Standing = self.client.grpc(address, "/standin.Raft/Fetch", &message).await?;
+            let message = Fetch {
+                region: replica.info.id,
+                after,
+            };
+            let standing: Standing = self
+                .client
+                .grpc(address, "/standin.Raft/Fetch", &message)
+                .await?;
             let Some(last) = standing.entries.last().filter(|_| standing.good) else {
-                return Err(format!("{address} has no entries after {after}: a snapshot would be needed"));
+                return Err(format!(
+                    "{address} has no entries after {after}: a snapshot would be needed"
+                ));
             };
             after = last.index;
             let mut progress = replica.progress();
@@ -156,14 +204,21 @@ impl Replicas {
     }
 
     // Until a majority has the entry. The rest goes on by itself.
-    async fn replicate(self: &Arc<Self>, replica: &Arc<Replica>, term: u64, index: u64) -> Result<()> {
+    async fn replicate(
+        self: &Arc<Self>,
+        replica: &Arc<Replica>,
+        term: u64,
+        index: u64,
+    ) -> Result<()> {
         let peers = self.peers();
         let (sender, mut receiver) = mpsc::channel(peers.len().max(1));
         for (id, address) in peers {
             let (store, replica, sender) = (Arc::clone(self), Arc::clone(replica), sender.clone());
             tokio::spawn(async move {
-                let done = timeout(PATIENCE, store.bring(&replica, term, index, id, &address)).await;
-                let done = done.unwrap_or_else(|_| Err(format!("{address} did not answer in time")));
+                let done =
+                    timeout(PATIENCE, store.bring(&replica, term, index, id, &address)).await;
+                let done =
+                    done.unwrap_or_else(|_| Err(format!("{address} did not answer in time")));
                 _ = sender.send(done).await;
             });
         }
@@ -183,10 +238,14 @@ impl Replicas {
     pub async fn beat(self: &Arc<Self>) {
         let mut beats = Vec::new();
         for replica in self.all() {
-            let Some(term) = replica.led_term() else { continue };
+            let Some(term) = replica.led_term() else {
+                continue;
+            };
             for (id, address) in self.peers() {
                 let (store, replica) = (Arc::clone(self), Arc::clone(&replica));
-                beats.push(async move { timeout(PATIENCE, store.beat_one(&replica, term, id, &address)).await });
+                beats.push(async move {
+                    timeout(PATIENCE, store.beat_one(&replica, term, id, &address)).await
+                });
             }
         }
         futures_util::future::join_all(beats).await;
@@ -206,18 +265,32 @@ impl Replicas {
             commit: commit.min(last),
             ..Append::default()
         };
-        let standing: Standing = self.client.grpc(address, "/standin.Raft/Append", &message).await?;
+        let standing: Standing = self
+            .client
+            .grpc(address, "/standin.Raft/Append", &message)
+            .await?;
         if standing.good {
             return Ok(());
         }
         // It lost something, or was never there: look for where its log ends.
         let follower = Arc::clone(guard(&replica.followers).entry(id).or_default());
-        *follower.lock().await = Follower { term, next: standing.last_index + 1, matched: 0 };
+        *follower.lock().await = Follower {
+            term,
+            next: standing.last_index + 1,
+            matched: 0,
+        };
         Ok(())
     }
 
     // Brings a follower's log up to an entry.
-    async fn bring(&self, replica: &Replica, term: u64, index: u64, id: u64, address: &str) -> Result<()> {
+    async fn bring(
+        &self,
+        replica: &Replica,
+        term: u64,
+        index: u64,
+        id: u64,
+        address: &str,
+    ) -> Result<()> {
         let follower = Arc::clone(guard(&replica.followers).entry(id).or_default());
         let mut follower = follower.lock().await;
         loop {
@@ -227,20 +300,29 @@ impl Replicas {
                     return Err(format!("term {term} is over"));
                 }
                 if follower.term != term {
-                    *follower = Follower { term, next: progress.last_index, matched: 0 };
+                    *follower = Follower {
+                        term,
+                        next: progress.last_index,
+                        matched: 0,
+                    };
                 }
                 if follower.matched >= index {
                     return Ok(());
                 }
                 let next = follower.next.max(1);
                 let previous = next - 1;
-                let Some(previous_term) = progress.term_of(&self.raft, previous)?.or((previous == 0).then_some(0)) else {
+                let Some(previous_term) = progress
+                    .term_of(&self.raft, previous)?
+                    .or((previous == 0).then_some(0))
+                else {
                     return Err(format!("{address} needs a snapshot from {previous}"));
                 };
                 if next <= progress.truncated.index {
                     return Err(format!("{address} needs a snapshot from {next}"));
                 }
-                let entries = self.raft.entries(replica.info.id, next, progress.last_index + 1)?;
+                let entries = self
+                    .raft
+                    .entries(replica.info.id, next, progress.last_index + 1)?;
                 let reach = previous + entries.len() as u64;
                 Append {
                     region: replica.info.id,
@@ -253,8 +335,14 @@ impl Replicas {
                 }
             };
             let reach = message.previous_index + message.entries.len() as u64;
-            let message = Append { everywhere: replica.everywhere(&self.peers(), term), ..message };
-            let standing: Standing = self.client.grpc(address, "/standin.Raft/Append", &message).await?;
+            let message = Append {
+                everywhere: replica.everywhere(&self.peers(), term),
+                ..message
+            };
+            let standing: Standing = self
+                .client
+                .grpc(address, "/standin.Raft/Append", &message)
+                .await?;
             if standing.term > term {
                 return Err("another store leads".into());
             }
@@ -275,7 +363,10 @@ impl Replica {
 
     // How far a follower's log is known to be the leader's.
     fn matched(&self, id: u64, term: u64) -> u64 {
-        guard(&self.matched_of).get(&id).filter(|(known, _)| *known == term).map_or(0, |(_, index)| *index)
+        guard(&self.matched_of)
+            .get(&id)
+            .filter(|(known, _)| *known == term)
+            .map_or(0, |(_, index)| *index)
     }
 
     // How far all logs go; 0 while not all three stores are known.
@@ -283,6 +374,10 @@ impl Replica {
         if peers.len() < 2 {
             return 0;
         }
-        peers.keys().map(|id| self.matched(*id, term)).min().unwrap_or(0)
+        peers
+            .keys()
+            .map(|id| self.matched(*id, term))
+            .min()
+            .unwrap_or(0)
     }
 }

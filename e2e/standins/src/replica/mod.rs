@@ -51,7 +51,12 @@ pub struct Replicas {
 impl Replicas {
     /// Over an opened store.
     pub fn new(directory: Directory, client: Client) -> Arc<Self> {
-        let Directory { keys, raft, engine, lock } = directory;
+        let Directory {
+            keys,
+            raft,
+            engine,
+            lock,
+        } = directory;
         Arc::new(Self {
             engine,
             keys,
@@ -72,14 +77,21 @@ impl Replicas {
 
     /// All stores.
     pub fn stores(&self) -> Vec<u64> {
-        let mut all: Vec<u64> = guard(&self.peers).keys().copied().chain([self.id()]).collect();
+        let mut all: Vec<u64> = guard(&self.peers)
+            .keys()
+            .copied()
+            .chain([self.id()])
+            .collect();
         all.sort_unstable();
         all
     }
 
     /// Regions that this store leads now.
     pub fn led(&self) -> usize {
-        self.all().iter().filter(|replica| replica.progress().led != 0).count()
+        self.all()
+            .iter()
+            .filter(|replica| replica.progress().led != 0)
+            .count()
     }
 
     /// Number of regions on this store.
@@ -90,7 +102,10 @@ impl Replicas {
     /// Whether every region heard of its leader since the store started.
     pub fn caught_up(&self) -> bool {
         let all = self.all();
-        !all.is_empty() && all.iter().all(|replica| replica.caught_up.load(Ordering::SeqCst))
+        !all.is_empty()
+            && all
+                .iter()
+                .all(|replica| replica.caught_up.load(Ordering::SeqCst))
     }
 
     /// All regions.
@@ -100,15 +115,23 @@ impl Replicas {
 
     /// A region by its number.
     pub fn region(&self, id: u64) -> Option<Arc<Replica>> {
-        guard(&self.regions).iter().find(|replica| replica.info.id == id).cloned()
+        guard(&self.regions)
+            .iter()
+            .find(|replica| replica.info.id == id)
+            .cloned()
     }
 
     /// Does what PD says: knows the stores and regions, and takes over what it is to lead.
     pub fn obey(self: &Arc<Self>, appointments: Appointments) -> Result<()> {
         let me = appointments.id;
         self.id.store(me, Ordering::SeqCst);
-        self.needed.store(appointments.replicas as u64 / 2, Ordering::SeqCst);
-        *guard(&self.peers) = appointments.stores.into_iter().filter(|(id, _)| *id != me).collect();
+        self.needed
+            .store(appointments.replicas as u64 / 2, Ordering::SeqCst);
+        *guard(&self.peers) = appointments
+            .stores
+            .into_iter()
+            .filter(|(id, _)| *id != me)
+            .collect();
         for info in appointments.regions {
             let replica = match self.region(info.id) {
                 Some(replica) => replica,
@@ -130,7 +153,10 @@ impl Replicas {
             let store = Arc::clone(self);
             tokio::spawn(async move {
                 if let Err(error) = store.take_over(&replica, info.term).await {
-                    log(&format!("region {} is not taken over yet: {error}", info.id));
+                    log(&format!(
+                        "region {} is not taken over yet: {error}",
+                        info.id
+                    ));
                 }
                 replica.progress().taking = false;
             });

@@ -49,7 +49,9 @@ pub fn versioned(key: &[u8], version: u64) -> Vec<u8> {
 
 /// Takes a version off a key.
 pub fn split_version(key: &[u8]) -> Result<(&[u8], u64)> {
-    let (key, version) = key.split_last_chunk::<8>().ok_or("a key without a version")?;
+    let (key, version) = key
+        .split_last_chunk::<8>()
+        .ok_or("a key without a version")?;
     Ok((key, !u64::from_be_bytes(*version)))
 }
 
@@ -103,7 +105,10 @@ impl<'a> Reader<'a> {
     }
 
     pub fn take(&mut self, length: usize) -> Result<&'a [u8]> {
-        let (taken, rest) = self.0.split_at_checked(length).ok_or("a record is cut off")?;
+        let (taken, rest) = self
+            .0
+            .split_at_checked(length)
+            .ok_or("a record is cut off")?;
         self.0 = rest;
         Ok(taken)
     }
@@ -121,7 +126,10 @@ mod tests {
         }
         for key in keys {
             let encoded = encode(key);
-            assert_eq!(decode(&[&encoded[..], b"rest"].concat()).unwrap(), (key.to_vec(), &b"rest"[..]));
+            assert_eq!(
+                decode(&[&encoded[..], b"rest"].concat()).unwrap(),
+                (key.to_vec(), &b"rest"[..])
+            );
         }
     }
 }

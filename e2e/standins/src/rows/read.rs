@@ -38,7 +38,13 @@ impl View<'_> {
     }
 
     /// Rows of a range of encoded keys in their order, at a version.
-    pub fn scan(&self, from: &[u8], to: &[u8], limit: usize, version: u64) -> Result<Vec<(Vec<u8>, Seen)>> {
+    pub fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+        version: u64,
+    ) -> Result<Vec<(Vec<u8>, Seen)>> {
         let mut found = Vec::new();
         let mut locks = self.locks(from, to)?;
         locks.retain(|(_, lock)| blocks(lock, version));
@@ -48,7 +54,9 @@ impl View<'_> {
         let end = end_key(to);
         while found.len() < limit {
             let next = match cursor.entry()? {
-                Some((key, _)) if key < end.as_slice() && key.first() == Some(&super::codec::DATA) => {
+                Some((key, _))
+                    if key < end.as_slice() && key.first() == Some(&super::codec::DATA) =>
+                {
                     Some(decode(&split_version(key)?.0[1..])?.0)
                 }
                 _ => None,
@@ -101,9 +109,15 @@ impl View<'_> {
         let prefix = data_key(&encode(key));
         let mut cursor = self.0.iterate(Family::Write);
         cursor.seek(&versioned(&prefix, version));
-        let Some((found, record)) = cursor.entry()? else { return Ok(None) };
+        let Some((found, record)) = cursor.entry()? else {
+            return Ok(None);
+        };
         let (found, commit) = split_version(found)?;
-        if found != prefix.as_slice() { Ok(None) } else { Ok(Some((commit, Write::parse(record)?))) }
+        if found != prefix.as_slice() {
+            Ok(None)
+        } else {
+            Ok(Some((commit, Write::parse(record)?)))
+        }
     }
 
     /// What became of a transaction's work on a key, if anything.
@@ -127,12 +141,22 @@ impl View<'_> {
     }
 
     /// Raw rows of a range, in their order or backwards from the end.
-    pub fn raw_scan(&self, family: Family, from: &[u8], to: &[u8], limit: usize, back: bool) -> Result<Vec<Row>> {
+    pub fn raw_scan(
+        &self,
+        family: Family,
+        from: &[u8],
+        to: &[u8],
+        limit: usize,
+        back: bool,
+    ) -> Result<Vec<Row>> {
         let (start, end) = (data_key(from), end_key(to));
         let mut cursor = self.0.iterate(family);
         if back {
             cursor.seek_back(&end);
-            if cursor.entry()?.is_some_and(|(key, _)| key == end.as_slice()) {
+            if cursor
+                .entry()?
+                .is_some_and(|(key, _)| key == end.as_slice())
+            {
                 cursor.previous();
             }
         } else {
@@ -140,12 +164,18 @@ impl View<'_> {
         }
         let mut found = Vec::new();
         while found.len() < limit {
-            let Some((key, value)) = cursor.entry()? else { break };
+            let Some((key, value)) = cursor.entry()? else {
+                break;
+            };
             if key < start.as_slice() || key >= end.as_slice() {
                 break;
             }
             found.push((key[1..].to_vec(), value.to_vec()));
-            if back { cursor.previous() } else { cursor.next() }
+            if back {
+                cursor.previous()
+            } else {
+                cursor.next()
+            }
         }
         Ok(found)
     }
@@ -154,7 +184,9 @@ impl View<'_> {
         match write.short {
             Some(value) => Ok(value),
             None => {
-                let value = self.0.get(Family::Default, &versioned(prefix, write.start))?;
+                let value = self
+                    .0
+                    .get(Family::Default, &versioned(prefix, write.start))?;
                 value.ok_or_else(|| "default not found: a row's value is missing".to_owned())
             }
         }
@@ -166,12 +198,17 @@ pub type Row = (Vec<u8>, Vec<u8>);
 
 // Readers wait for those who started before them and write.
 fn blocks(lock: &Lock, version: u64) -> bool {
-    matches!(lock.kind, Kind::Put | Kind::Delete) && lock.start <= version && lock.min_commit <= version
+    matches!(lock.kind, Kind::Put | Kind::Delete)
+        && lock.start <= version
+        && lock.min_commit <= version
 }
 
 fn skip(cursor: &mut crate::engine::Cursor<'_>, key: &[u8]) -> Result<()> {
     let prefix = data_key(&encode(key));
-    while cursor.entry()?.is_some_and(|(found, _)| found.starts_with(&prefix)) {
+    while cursor
+        .entry()?
+        .is_some_and(|(found, _)| found.starts_with(&prefix))
+    {
         cursor.next();
     }
     Ok(())
@@ -179,5 +216,9 @@ fn skip(cursor: &mut crate::engine::Cursor<'_>, key: &[u8]) -> Result<()> {
 
 /// The end of a range in RocksDB; an empty one is the end of all data.
 fn end_key(to: &[u8]) -> Vec<u8> {
-    if to.is_empty() { vec![super::codec::DATA + 1] } else { data_key(to) }
+    if to.is_empty() {
+        vec![super::codec::DATA + 1]
+    } else {
+        data_key(to)
+    }
 }

@@ -57,7 +57,16 @@ impl Lock {
         let primary = rest.bytes()?.to_vec();
         let start = rest.number()?;
         let ttl = if rest.is_empty() { 0 } else { rest.number()? };
-        let mut lock = Self { kind, primary, start, ttl, short: None, for_update: 0, size: 0, min_commit: 0 };
+        let mut lock = Self {
+            kind,
+            primary,
+            start,
+            ttl,
+            short: None,
+            for_update: 0,
+            size: 0,
+            min_commit: 0,
+        };
         while !rest.is_empty() {
             match rest.byte()? {
                 SHORT_VALUE => lock.short = Some(short(&mut rest)?),
@@ -83,7 +92,11 @@ impl Lock {
         put_number(&mut out, self.start);
         put_number(&mut out, self.ttl);
         put_short(&mut out, self.short.as_deref());
-        for (mark, number) in [(b'f', self.for_update), (b't', self.size), (b'c', self.min_commit)] {
+        for (mark, number) in [
+            (b'f', self.for_update),
+            (b't', self.size),
+            (b'c', self.min_commit),
+        ] {
             if number > 0 {
                 out.push(mark);
                 out.extend(number.to_be_bytes());
@@ -104,7 +117,12 @@ impl Write {
             b'R' => Kind::Rollback,
             other => return Err(format!("a write of type {other}")),
         };
-        let mut write = Self { kind, start: rest.number()?, short: None, overlapped: false };
+        let mut write = Self {
+            kind,
+            start: rest.number()?,
+            short: None,
+            overlapped: false,
+        };
         while !rest.is_empty() {
             match rest.byte()? {
                 SHORT_VALUE => write.short = Some(short(&mut rest)?),

@@ -59,7 +59,11 @@ impl FileCipher {
             return Err("the data key has the wrong length".into());
         }
         let first: [u8; 16] = iv.try_into().map_err(|_| "the IV does not have 16 bytes")?;
-        Ok(Self { method, key, first: u128::from_be_bytes(first) })
+        Ok(Self {
+            method,
+            key,
+            first: u128::from_be_bytes(first),
+        })
     }
 
     /// Encrypts or decrypts the bytes that begin at `offset` of the file.
@@ -73,7 +77,12 @@ impl FileCipher {
         let counter = self.first.wrapping_add(u128::from(offset / 16));
         let skip = usize::try_from(offset % 16).unwrap_or(0);
         let mut work = || {
-            let mut crypter = Crypter::new(cipher, Mode::Encrypt, &self.key, Some(&counter.to_be_bytes()))?;
+            let mut crypter = Crypter::new(
+                cipher,
+                Mode::Encrypt,
+                &self.key,
+                Some(&counter.to_be_bytes()),
+            )?;
             let mut out = vec![0; data.len() + 32];
             crypter.update(&vec![0; skip], &mut out)?;
             let length = crypter.update(data, &mut out)?;
@@ -94,6 +103,9 @@ mod tests {
         let cipher = FileCipher::new(4, (0..32).collect(), &iv).unwrap();
         let mut stream = [0; 16];
         cipher.apply((1 << 36) + 7, &mut stream).unwrap();
-        assert_eq!(u128::from_be_bytes(stream), 0x3caa_edd2_d480_7931_c0ac_ea20_87bb_a613);
+        assert_eq!(
+            u128::from_be_bytes(stream),
+            0x3caa_edd2_d480_7931_c0ac_ea20_87bb_a613
+        );
     }
 }

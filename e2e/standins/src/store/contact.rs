@@ -20,15 +20,22 @@ pub struct Contact {
 
 impl Contact {
     pub fn new(endpoints: Vec<String>, client: Client, own: Heartbeat) -> Arc<Self> {
-        Arc::new(Self { endpoints, client, own, stopping: AtomicBool::new(false) })
+        Arc::new(Self {
+            endpoints,
+            client,
+            own,
+            stopping: AtomicBool::new(false),
+        })
     }
 
     /// Until PD has answered: nothing of the data directory is looked at before (facts, TLS §2.1).
     pub async fn wait(&self) {
         loop {
             for endpoint in &self.endpoints {
-                let asked: Result<GetMembersResponse> =
-                    self.client.grpc(endpoint, "/pdpb.PD/GetMembers", &HeaderOnly::default()).await;
+                let asked: Result<GetMembersResponse> = self
+                    .client
+                    .grpc(endpoint, "/pdpb.PD/GetMembers", &HeaderOnly::default())
+                    .await;
                 match asked {
                     Ok(answer) if answer.leader.is_some() => return,
                     Ok(_) => log(&format!("[WARN] PD {endpoint} has no leader")),
@@ -76,7 +83,11 @@ impl Contact {
         heartbeat.stopping = self.stopping.load(Ordering::SeqCst);
         let mut problem = String::new();
         for endpoint in &self.endpoints {
-            match self.client.json(endpoint, "/standin/heartbeat", &heartbeat).await {
+            match self
+                .client
+                .json(endpoint, "/standin/heartbeat", &heartbeat)
+                .await
+            {
                 Ok(appointments) => return Ok(appointments),
                 Err(error) => problem = error,
             }

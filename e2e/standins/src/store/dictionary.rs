@@ -74,16 +74,24 @@ impl From<String> for Damage {
 pub fn parse_files(bytes: &[u8]) -> std::result::Result<FileDictionary, Damage> {
     let (version, content, mut rest) = open(bytes, "file.dict")?;
     let plain = if version == 1 {
-        EncryptedContent::decode(content).map_err(|e| format!("file.dict: {e}"))?.content
+        EncryptedContent::decode(content)
+            .map_err(|e| format!("file.dict: {e}"))?
+            .content
     } else {
         content.to_vec()
     };
-    let mut dictionary = FileDictionary::decode(plain.as_slice()).map_err(|e| format!("file.dict: {e}"))?;
-    let fatal = |text: String| Damage { text: format!("file.dict: {text}"), mark: true };
+    let mut dictionary =
+        FileDictionary::decode(plain.as_slice()).map_err(|e| format!("file.dict: {e}"))?;
+    let fatal = |text: String| Damage {
+        text: format!("file.dict: {text}"),
+        mark: true,
+    };
     while let Some((head, tail)) = rest.split_at_checked(9) {
         let number = |at: usize| usize::from(u16::from_be_bytes([head[at], head[at + 1]]));
         let (name_length, info_length) = (number(4), number(6));
-        let Some((record, after)) = tail.split_at_checked(name_length + info_length) else { break };
+        let Some((record, after)) = tail.split_at_checked(name_length + info_length) else {
+            break;
+        };
         if crc32fast::hash(record).to_be_bytes() != head[..4] {
             if after.is_empty() {
                 break;
@@ -135,7 +143,10 @@ pub fn write_files(path: &Path, files: &FileDictionary, log: bool) -> Result<()>
         return replace(path, &container(2, &files.encode_to_vec()));
     }
     let metadata = BTreeMap::from([("method".to_owned(), b"plaintext".to_vec())]);
-    let content = EncryptedContent { metadata, content: files.encode_to_vec() };
+    let content = EncryptedContent {
+        metadata,
+        content: files.encode_to_vec(),
+    };
     replace(path, &container(1, &content.encode_to_vec()))
 }
 
@@ -160,10 +171,14 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
 }
 
 fn open<'a>(bytes: &'a [u8], what: &str) -> Result<(u8, &'a [u8], &'a [u8])> {
-    let (head, body) = bytes.split_at_checked(16).ok_or_else(|| format!("{what} is too short"))?;
+    let (head, body) = bytes
+        .split_at_checked(16)
+        .ok_or_else(|| format!("{what} is too short"))?;
     let length = u64::from_be_bytes(head[8..].try_into().unwrap_or_default());
     let length = usize::try_from(length).unwrap_or(usize::MAX);
-    let (content, rest) = body.split_at_checked(length).ok_or_else(|| format!("{what} is cut off"))?;
+    let (content, rest) = body
+        .split_at_checked(length)
+        .ok_or_else(|| format!("{what} is cut off"))?;
     if crc32fast::hash(content).to_be_bytes() != head[4..8] {
         return Err(format!("{what}: checksum does not fit"));
     }

@@ -36,8 +36,9 @@ impl Directory {
             ));
         }
         placeholder(path, options)?;
-        let keys = open_keys(path, options)
-            .map_err(|error| format!("Encryption failed to initialize: {error}. code: KV:Encryption"))?;
+        let keys = open_keys(path, options).map_err(|error| {
+            format!("Encryption failed to initialize: {error}. code: KV:Encryption")
+        })?;
         let (database, raft) = (path.join("db"), path.join("raft-engine"));
         let existed = database.join("CURRENT").exists();
         if existed && !any_raft_log(&raft) {
@@ -57,7 +58,12 @@ impl Directory {
             if keys.enabled() { "on" } else { "off" },
             raft.ids().len()
         ));
-        Ok(Self { keys, raft, engine, lock: held })
+        Ok(Self {
+            keys,
+            raft,
+            engine,
+            lock: held,
+        })
     }
 }
 
@@ -65,21 +71,38 @@ fn open_keys(path: &Path, options: &Options) -> Result<Arc<KeyManager>> {
     let settings = Settings::configured(options)?;
     // Built first, so a key that cannot be read ends the boot also when the method is plaintext.
     let master = Master::configured(options, "master-key")?;
-    KeyManager::open(path, settings, master, || Master::configured(options, "previous-master-key"))
+    KeyManager::open(path, settings, master, || {
+        Master::configured(options, "previous-master-key")
+    })
 }
 
-fn open_engine(path: &Path, database: &Path, keys: &Arc<KeyManager>, options: &Options) -> Result<Engine> {
+fn open_engine(
+    path: &Path,
+    database: &Path,
+    keys: &Arc<KeyManager>,
+    options: &Options,
+) -> Result<Engine> {
     let files = options.number("rocksdb.max-open-files").unwrap_or(1000);
     let settings = engine::Settings {
-        write_buffer: options.size("rocksdb.defaultcf.write-buffer-size").unwrap_or(128 << 20),
+        write_buffer: options
+            .size("rocksdb.defaultcf.write-buffer-size")
+            .unwrap_or(128 << 20),
         max_open_files: u32::try_from(files).unwrap_or(u32::MAX),
     };
-    Engine::open(database, &path.join("rocksdb.info"), Arc::clone(keys), &settings)
+    Engine::open(
+        database,
+        &path.join("rocksdb.info"),
+        Arc::clone(keys),
+        &settings,
+    )
 }
 
 fn lock(path: &Path) -> Result<fs::File> {
     let failed = |error: &dyn std::fmt::Display| {
-        format!("lock {} failed, maybe another instance is using this directory. {error}", path.display())
+        format!(
+            "lock {} failed, maybe another instance is using this directory. {error}",
+            path.display()
+        )
     };
     let file = fs::File::create(path.join("LOCK")).map_err(|e| failed(&e))?;
     file.try_lock().map_err(|e| failed(&e))?;
@@ -99,16 +122,25 @@ fn placeholder(path: &Path, options: &Options) -> Result<()> {
 }
 
 fn any_raft_log(path: &Path) -> bool {
-    let Ok(entries) = fs::read_dir(path) else { return false };
-    entries.flatten().any(|entry| entry.file_name().to_string_lossy().ends_with(".raftlog"))
+    let Ok(entries) = fs::read_dir(path) else {
+        return false;
+    };
+    entries
+        .flatten()
+        .any(|entry| entry.file_name().to_string_lossy().ends_with(".raftlog"))
 }
 
 // What TiKV deletes at boot without telling the dictionary.
 fn tidy(path: &Path) {
     _ = fs::remove_dir_all(path.join("import/.temp"));
     _ = fs::remove_dir_all(path.join("import/.clone"));
-    let Ok(entries) = fs::read_dir(path.join("snap")) else { return };
-    for entry in entries.flatten().filter(|entry| entry.file_name().to_string_lossy().ends_with(".tmp")) {
+    let Ok(entries) = fs::read_dir(path.join("snap")) else {
+        return;
+    };
+    for entry in entries
+        .flatten()
+        .filter(|entry| entry.file_name().to_string_lossy().ends_with(".tmp"))
+    {
         _ = fs::remove_file(entry.path());
     }
 }
@@ -120,7 +152,10 @@ pub fn lock_address(address: &str) -> Result<fs::File> {
     let directory = PathBuf::from(format!("/tmp/{user}_TIKV_LOCK_FILES"));
     let file = directory.join(address.replace(':', "_"));
     let failed = |error: &dyn std::fmt::Display| {
-        format!("{} already in use, maybe another instance is binding with this address. {error}", file.display())
+        format!(
+            "{} already in use, maybe another instance is binding with this address. {error}",
+            file.display()
+        )
     };
     fs::create_dir_all(&directory).map_err(|e| failed(&e))?;
     let lock = fs::File::create(&file).map_err(|e| failed(&e))?;

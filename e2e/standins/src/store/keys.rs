@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use prost::Message;
 
 use super::cipher::{self, FileCipher, PLAINTEXT};
-use super::dictionary::{self, DataKey, Damage, EncryptedContent, FileDictionary, FileInfo, KeyDictionary};
+use super::dictionary::{
+    self, Damage, DataKey, EncryptedContent, FileDictionary, FileInfo, KeyDictionary,
+};
 use super::master::{Master, OpenError};
 use crate::options::Options;
 use crate::{Result, log, now};
@@ -30,12 +32,22 @@ impl Settings {
     /// By the configuration, with TiKV's defaults.
     pub fn configured(options: &Options) -> Result<Self> {
         let path = |name: &str| format!("security.encryption.{name}");
-        let period = options.text(&path("data-key-rotation-period")).unwrap_or_else(|| "7d".to_owned());
+        let period = options
+            .text(&path("data-key-rotation-period"))
+            .unwrap_or_else(|| "7d".to_owned());
         Ok(Self {
-            method: cipher::method(&options.text(&path("data-encryption-method")).unwrap_or_default())?,
+            method: cipher::method(
+                &options
+                    .text(&path("data-encryption-method"))
+                    .unwrap_or_default(),
+            )?,
             rotation: crate::options::duration(&period)?,
-            log: options.flag(&path("enable-file-dictionary-log")).unwrap_or(true),
-            threshold: options.number(&path("file-dictionary-rewrite-threshold")).unwrap_or(1_000_000),
+            log: options
+                .flag(&path("enable-file-dictionary-log"))
+                .unwrap_or(true),
+            threshold: options
+                .number(&path("file-dictionary-rewrite-threshold"))
+                .unwrap_or(1_000_000),
         })
     }
 }
@@ -79,7 +91,9 @@ impl KeyManager {
         previous: impl FnOnce() -> Result<Master>,
     ) -> Result<Arc<Self>> {
         if settings.method != PLAINTEXT && !master.secure() {
-            return Err("encryption is to enable but master key is either absent or insecure.".into());
+            return Err(
+                "encryption is to enable but master key is either absent or insecure.".into(),
+            );
         }
         let state = State {
             enabled: false,
@@ -97,7 +111,12 @@ impl KeyManager {
                 ..Figures::default()
             },
         };
-        let manager = Self { directory: directory.to_owned(), settings, master, state: Mutex::new(state) };
+        let manager = Self {
+            directory: directory.to_owned(),
+            settings,
+            master,
+            state: Mutex::new(state),
+        };
         manager.boot(previous)?;
         Ok(Arc::new(manager))
     }
@@ -109,7 +128,9 @@ impl KeyManager {
 
     /// How often to look whether a new data key is due.
     pub fn rotation_interval(&self) -> Duration {
-        self.settings.rotation.clamp(Duration::from_secs(1), Duration::from_secs(600))
+        self.settings
+            .rotation
+            .clamp(Duration::from_secs(1), Duration::from_secs(600))
     }
 
     /// The cipher of a file. No entry is plaintext; an entry without its key is an error.
@@ -122,10 +143,22 @@ impl KeyManager {
         let mut state = self.state();
         if state.enabled {
             let current = state.keys.current_key_id;
-            let method = state.keys.keys.get(&current).map_or(PLAINTEXT, |key| key.method);
+            let method = state
+                .keys
+                .keys
+                .get(&current)
+                .map_or(PLAINTEXT, |key| key.method);
             let mut iv = vec![0; if method == PLAINTEXT { 0 } else { 16 }];
             openssl::rand::rand_bytes(&mut iv).map_err(|e| e.to_string())?;
-            self.insert(&mut state, name(path), FileInfo { key_id: current, iv, method })?;
+            self.insert(
+                &mut state,
+                name(path),
+                FileInfo {
+                    key_id: current,
+                    iv,
+                    method,
+                },
+            )?;
         }
         state.cipher(&name(path))
     }
@@ -145,7 +178,9 @@ impl KeyManager {
 
     /// A second name for a file has the same entry.
     pub fn link(&self, from: &Path, to: &Path) -> Result<()> {
-        let Some(info) = self.state().files.files.get(&name(from)).cloned() else { return Ok(()) };
+        let Some(info) = self.state().files.files.get(&name(from)).cloned() else {
+            return Ok(());
+        };
         if self.state().files.files.contains_key(&name(to)) {
             if to.exists() {
                 return Err(format!("{} has an entry already", to.display()));
@@ -168,10 +203,16 @@ impl KeyManager {
         }
         let mut id = [0; 8];
         let mut key = vec![0; cipher::key_length(self.settings.method)];
-        let made = openssl::rand::rand_bytes(&mut id).and_then(|()| openssl::rand::rand_bytes(&mut key));
+        let made =
+            openssl::rand::rand_bytes(&mut id).and_then(|()| openssl::rand::rand_bytes(&mut key));
         made.map_err(|e| e.to_string())?;
         let id = u64::from_be_bytes(id).max(1);
-        let data_key = DataKey { key, method: self.settings.method, creation_time: now(), was_exposed: false };
+        let data_key = DataKey {
+            key,
+            method: self.settings.method,
+            creation_time: now(),
+            was_exposed: false,
+        };
         let mut keys = state.keys.clone();
         keys.keys.insert(id, data_key);
         keys.current_key_id = id;
@@ -183,7 +224,8 @@ impl KeyManager {
     /// For `/metrics`.
     pub fn figures(&self) -> Figures {
         let state = self.state();
-        let size = |name: &str| fs::metadata(self.directory.join(name)).map_or(0, |data| data.len());
+        let size =
+            |name: &str| fs::metadata(self.directory.join(name)).map_or(0, |data| data.len());
         Figures {
             initialized: state.enabled,
             keys: state.keys.keys.len(),
@@ -197,14 +239,19 @@ impl KeyManager {
         let mut state = self.state();
         let files = match self.read("file.dict")? {
             None => None,
-            Some(bytes) => Some(dictionary::parse_files(&bytes).map_err(|damage| self.mark(damage))?),
+            Some(bytes) => {
+                Some(dictionary::parse_files(&bytes).map_err(|damage| self.mark(damage))?)
+            }
         };
         // Written anew before, and whether or not, the keys can be read.
         if let Some(files) = &files {
             state.files = files.clone();
             self.save_files(&mut state)?;
         }
-        let sealed = self.read("key.dict")?.map(|bytes| dictionary::parse_sealed(&bytes)).transpose()?;
+        let sealed = self
+            .read("key.dict")?
+            .map(|bytes| dictionary::parse_sealed(&bytes))
+            .transpose()?;
         state.enabled = true;
         match (files, sealed) {
             (Some(_), Some(sealed)) => {
@@ -230,7 +277,10 @@ impl KeyManager {
     fn bootstrap(&self, state: &mut State) -> Result<()> {
         state.enabled = self.settings.method != PLAINTEXT;
         if state.enabled {
-            log(&format!("encryption is being enabled. method = {}", cipher::shown(self.settings.method)));
+            log(&format!(
+                "encryption is being enabled. method = {}",
+                cipher::shown(self.settings.method)
+            ));
             return self.save_files(state);
         }
         log("encryption is disabled.");
@@ -253,7 +303,8 @@ impl KeyManager {
                 log(&format!(
                     "[WARN] failed to open encryption metadata using master key. could be master key being rotated. {error}"
                 ));
-                let both = |second: String| format!("BothMasterKeyFail: {error}; previous: {second}");
+                let both =
+                    |second: String| format!("BothMasterKeyFail: {error}; previous: {second}");
                 let plain = previous().and_then(|previous| {
                     previous.open(sealed).map_err(|error| match error {
                         OpenError::Wrong(text) | OpenError::Hard(text) => text,
@@ -264,7 +315,10 @@ impl KeyManager {
                 log("encryption: persisted result after replace master key.");
             }
         }
-        log(&format!("encryption is enabled. method = {}", cipher::shown(self.settings.method)));
+        log(&format!(
+            "encryption is enabled. method = {}",
+            cipher::shown(self.settings.method)
+        ));
         Ok(())
     }
 
@@ -273,7 +327,11 @@ impl KeyManager {
         if current == 0 {
             return Ok(true);
         }
-        let key = state.keys.keys.get(&current).ok_or("current data key not found!")?;
+        let key = state
+            .keys
+            .keys
+            .get(&current)
+            .ok_or("current data key not found!")?;
         let age = now().checked_sub(key.creation_time);
         Ok(key.method != self.settings.method
             || (key.was_exposed && self.master.secure())
@@ -285,13 +343,19 @@ impl KeyManager {
             self.append(state, &name, Some(&info))?;
         }
         state.files.files.insert(name, info);
-        if self.settings.log { Ok(()) } else { self.save_files(state) }
+        if self.settings.log {
+            Ok(())
+        } else {
+            self.save_files(state)
+        }
     }
 
     fn append(&self, state: &mut State, name: &str, info: Option<&FileInfo>) -> Result<()> {
         let started = Instant::now();
         let file = state.file.as_mut().ok_or("file.dict is not open")?;
-        let done = file.write_all(&dictionary::record(name, info)).and_then(|()| file.sync_data());
+        let done = file
+            .write_all(&dictionary::record(name, info))
+            .and_then(|()| file.sync_data());
         count(state, 1, started);
         done.map_err(|error| format!("file.dict: {error}"))
     }
@@ -301,7 +365,12 @@ impl KeyManager {
         let path = self.directory.join("file.dict");
         dictionary::write_files(&path, &state.files, self.settings.log)?;
         state.removed = 0;
-        state.file = Some(fs::File::options().append(true).open(&path).map_err(|e| e.to_string())?);
+        state.file = Some(
+            fs::File::options()
+                .append(true)
+                .open(&path)
+                .map_err(|e| e.to_string())?,
+        );
         count(state, 1, started);
         Ok(())
     }
@@ -309,7 +378,9 @@ impl KeyManager {
     fn save_keys(&self, state: &mut State, mut keys: KeyDictionary) -> Result<()> {
         let started = Instant::now();
         if !self.master.secure() {
-            keys.keys.values_mut().for_each(|key| key.was_exposed = true);
+            keys.keys
+                .values_mut()
+                .for_each(|key| key.was_exposed = true);
         }
         let sealed = self.master.seal(&keys.encode_to_vec())?;
         dictionary::write_sealed(&self.directory.join("key.dict"), &sealed)?;
@@ -342,10 +413,19 @@ impl KeyManager {
 
 impl State {
     fn cipher(&self, name: &str) -> Result<Option<FileCipher>> {
-        let Some(info) = self.files.files.get(name).filter(|info| info.method != PLAINTEXT) else { return Ok(None) };
+        let Some(info) = self
+            .files
+            .files
+            .get(name)
+            .filter(|info| info.method != PLAINTEXT)
+        else {
+            return Ok(None);
+        };
         let key = self.keys.keys.get(&info.key_id);
         let key = key.ok_or_else(|| format!("key not found for id {} of {name}", info.key_id))?;
-        FileCipher::new(info.method, key.key.clone(), &info.iv).map(Some).map_err(|error| format!("{name}: {error}"))
+        FileCipher::new(info.method, key.key.clone(), &info.iv)
+            .map(Some)
+            .map_err(|error| format!("{name}: {error}"))
     }
 }
 

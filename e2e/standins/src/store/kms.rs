@@ -39,7 +39,11 @@ enum Failure {
 impl Kms {
     /// By a table of the configuration; credentials stand there or in the environment.
     pub fn configured(options: &Options, section: &str) -> Result<Self> {
-        let text = |name: &str| options.text(&format!("{section}.{name}")).unwrap_or_default();
+        let text = |name: &str| {
+            options
+                .text(&format!("{section}.{name}"))
+                .unwrap_or_default()
+        };
         if !["", "aws"].contains(&text("vendor").as_str()) {
             return Err(format!("provider not found {}", text("vendor")));
         }
@@ -49,29 +53,66 @@ impl Kms {
         let variable = |name: &str| std::env::var(name).unwrap_or_default();
         let written = (text("aws.access-key"), text("aws.secret-access-key"));
         let from_file = !written.0.is_empty() && !written.1.is_empty();
-        let (access_key, secret_key) =
-            if from_file { written } else { (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")) };
-        let regions = [text("region"), variable("AWS_REGION"), variable("AWS_DEFAULT_REGION"), "us-east-1".to_owned()];
-        let region = regions.into_iter().find(|region| !region.is_empty()).unwrap_or_default();
+        let (access_key, secret_key) = if from_file {
+            written
+        } else {
+            (
+                variable("AWS_ACCESS_KEY_ID"),
+                variable("AWS_SECRET_ACCESS_KEY"),
+            )
+        };
+        let regions = [
+            text("region"),
+            variable("AWS_REGION"),
+            variable("AWS_DEFAULT_REGION"),
+            "us-east-1".to_owned(),
+        ];
+        let region = regions
+            .into_iter()
+            .find(|region| !region.is_empty())
+            .unwrap_or_default();
         let endpoint = match text("endpoint") {
             none if none.is_empty() => format!("https://kms.{region}.amazonaws.com"),
             endpoint => endpoint,
         };
-        let token = Some(variable("AWS_SESSION_TOKEN")).filter(|token| !from_file && !token.is_empty());
-        log(&format!("Encryption init KMS backend. region={region} endpoint={endpoint} key_id={}", text("key-id")));
-        Ok(Self { endpoint, region, key_id: text("key-id"), access_key, secret_key, token })
+        let token =
+            Some(variable("AWS_SESSION_TOKEN")).filter(|token| !from_file && !token.is_empty());
+        log(&format!(
+            "Encryption init KMS backend. region={region} endpoint={endpoint} key_id={}",
+            text("key-id")
+        ));
+        Ok(Self {
+            endpoint,
+            region,
+            key_id: text("key-id"),
+            access_key,
+            secret_key,
+            token,
+        })
     }
 
     /// A new key.
     pub fn generate(&self) -> Result<Wrapped> {
-        let answer = self.ask("GenerateDataKey", &json!({"KeyId": self.key_id, "KeySpec": "AES_256"}))?;
-        Ok(Wrapped { plain: part(&answer, "Plaintext")?, blob: part(&answer, "CiphertextBlob")? })
+        let answer = self.ask(
+            "GenerateDataKey",
+            &json!({"KeyId": self.key_id, "KeySpec": "AES_256"}),
+        )?;
+        Ok(Wrapped {
+            plain: part(&answer, "Plaintext")?,
+            blob: part(&answer, "CiphertextBlob")?,
+        })
     }
 
     /// What a key was before the KMS encrypted it.
     pub fn decrypt(&self, blob: &[u8]) -> Result<Vec<u8>> {
         let blob = base64::encode_block(blob);
-        part(&self.ask("Decrypt", &json!({"CiphertextBlob": blob, "KeyId": self.key_id}))?, "Plaintext")
+        part(
+            &self.ask(
+                "Decrypt",
+                &json!({"CiphertextBlob": blob, "KeyId": self.key_id}),
+            )?,
+            "Plaintext",
+        )
     }
 
     fn ask(&self, action: &str, body: &Value) -> Result<Value> {
@@ -84,7 +125,9 @@ impl Kms {
                 Ok(answer) => return Ok(answer),
                 Err(Failure::Final(error)) => return Err(error),
                 Err(Failure::Again(error)) if attempt == TRIES => return Err(error),
-                Err(Failure::Again(error)) => log(&format!("[WARN] {error}; trying again in {pause} s")),
+                Err(Failure::Again(error)) => {
+                    log(&format!("[WARN] {error}; trying again in {pause} s"))
+                }
             }
             std::thread::sleep(Duration::from_secs(pause));
             pause = (pause * 2).min(LONGEST_PAUSE);
@@ -93,29 +136,49 @@ impl Kms {
     }
 
     fn attempt(&self, action: &str, body: &str) -> std::result::Result<Value, Failure> {
-        let again = |error: &dyn std::fmt::Display| Failure::Again(format!("KMS {}: {action}: {error}", self.endpoint));
+        let again = |error: &dyn std::fmt::Display| {
+            Failure::Again(format!("KMS {}: {action}: {error}", self.endpoint))
+        };
         let (secure, rest) = match self.endpoint.split_once("://") {
             Some((scheme, rest)) => (scheme == "https", rest),
             None => (true, self.endpoint.as_str()),
         };
         let host = rest.trim_end_matches('/');
         let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
-        let address = if name == host { format!("{host}:{}", if secure { 443 } else { 80 }) } else { host.to_owned() };
+        let address = if name == host {
+            format!("{host}:{}", if secure { 443 } else { 80 })
+        } else {
+            host.to_owned()
+        };
         let request = self.request(action, host, body).map_err(Failure::Final)?;
         let stream = TcpStream::connect(address).map_err(|e| again(&e))?;
-        stream.set_read_timeout(Some(PATIENCE)).map_err(|e| again(&e))?;
+        stream
+            .set_read_timeout(Some(PATIENCE))
+            .map_err(|e| again(&e))?;
         let answer = if secure {
-            let connector = SslConnector::builder(SslMethod::tls_client()).map_err(|e| again(&e))?.build();
-            converse(connector.connect(name, stream).map_err(|e| again(&e))?, &request)
+            let connector = SslConnector::builder(SslMethod::tls_client())
+                .map_err(|e| again(&e))?
+                .build();
+            converse(
+                connector.connect(name, stream).map_err(|e| again(&e))?,
+                &request,
+            )
         } else {
             converse(stream, &request)
         };
         let answer = answer.map_err(|e| again(&e))?;
         let (head, content) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let status = head.split(' ').nth(1).and_then(|code| code.parse::<u16>().ok()).unwrap_or(0);
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|code| code.parse::<u16>().ok())
+            .unwrap_or(0);
         match status {
             200 => serde_json::from_str(content).map_err(|e| again(&e)),
-            400..=499 => Err(Failure::Final(format!("KMS {}: {action}: {status} {content}", self.endpoint))),
+            400..=499 => Err(Failure::Final(format!(
+                "KMS {}: {action}: {status} {content}",
+                self.endpoint
+            ))),
             _ => Err(again(&format!("{status} {content}"))),
         }
     }
@@ -134,16 +197,28 @@ impl Kms {
         }
         let names: Vec<&str> = headers.iter().map(|(name, _)| *name).collect();
         let names = names.join(";");
-        let lines: String = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
-        let canonical = format!("POST\n/\n\n{lines}\n{names}\n{}", hex(&sha256(body.as_bytes())));
+        let lines: String = headers
+            .iter()
+            .map(|(name, value)| format!("{name}:{value}\n"))
+            .collect();
+        let canonical = format!(
+            "POST\n/\n\n{lines}\n{names}\n{}",
+            hex(&sha256(body.as_bytes()))
+        );
         let scope = format!("{day}/{}/kms/aws4_request", self.region);
-        let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{}", hex(&sha256(canonical.as_bytes())));
+        let text = format!(
+            "AWS4-HMAC-SHA256\n{time}\n{scope}\n{}",
+            hex(&sha256(canonical.as_bytes()))
+        );
         let mut key = format!("AWS4{}", self.secret_key).into_bytes();
         for part in [day.as_str(), &self.region, "kms", "aws4_request"] {
             key = hmac(&key, part)?;
         }
         let signature = hex(&hmac(&key, &text)?);
-        let credential = format!("Credential={}/{scope}, SignedHeaders={names}, Signature={signature}", self.access_key);
+        let credential = format!(
+            "Credential={}/{scope}, SignedHeaders={names}, Signature={signature}",
+            self.access_key
+        );
         Ok(format!(
             "POST / HTTP/1.1\r\n{}authorization: AWS4-HMAC-SHA256 {credential}\r\nconnection: close\r\n\
              content-length: {}\r\n\r\n{body}",
@@ -161,7 +236,8 @@ fn converse(mut stream: impl Read + Write, request: &str) -> std::io::Result<Str
 }
 
 fn part(answer: &Value, name: &str) -> Result<Vec<u8>> {
-    base64::decode_block(answer[name].as_str().unwrap_or_default()).map_err(|error| format!("KMS: {name}: {error}"))
+    base64::decode_block(answer[name].as_str().unwrap_or_default())
+        .map_err(|error| format!("KMS: {name}: {error}"))
 }
 
 fn hmac(key: &[u8], text: &str) -> Result<Vec<u8>> {
@@ -191,7 +267,9 @@ mod tests {
             token: None,
         };
         let request = kms.request("Decrypt", "kms:1", "{}").unwrap();
-        assert!(request.contains("SignedHeaders=content-type;host;x-amz-date;x-amz-target, Signature="));
+        assert!(
+            request.contains("SignedHeaders=content-type;host;x-amz-date;x-amz-target, Signature=")
+        );
         assert!(!request.contains("secret"));
     }
 }

@@ -33,11 +33,16 @@ impl Master {
     /// By a table of the configuration, `master-key` or `previous-master-key`.
     pub fn configured(options: &Options, table: &str) -> Result<Self> {
         let section = format!("security.encryption.{table}");
-        let text = |name: &str| options.text(&format!("{section}.{name}")).unwrap_or_default();
+        let text = |name: &str| {
+            options
+                .text(&format!("{section}.{name}"))
+                .unwrap_or_default()
+        };
         match text("type").as_str() {
             "" | "plaintext" => Ok(Self::Plaintext),
             "file" => file_key(&text("path")).map(Self::File),
-            "kms" => Kms::configured(options, &section).map(|kms| Self::Kms(Box::new(kms), Mutex::default())),
+            "kms" => Kms::configured(options, &section)
+                .map(|kms| Self::Kms(Box::new(kms), Mutex::default())),
             other => Err(format!("{section}.type {other} is unknown")),
         }
     }
@@ -53,12 +58,19 @@ impl Master {
         let method = field("method");
         let key = match self {
             Self::Plaintext if method == b"plaintext" => return Ok(sealed.content.clone()),
-            Self::Plaintext => return Err(OpenError::Wrong("key.dict is encrypted, the master key is plaintext".into())),
+            Self::Plaintext => {
+                return Err(OpenError::Wrong(
+                    "key.dict is encrypted, the master key is plaintext".into(),
+                ));
+            }
             Self::Kms(kms, known) => match field("kms_vendor") {
                 b"AWS" => {
                     let blob = field("kms_ciphertext_key").to_vec();
                     let plain = kms.decrypt(&blob).map_err(OpenError::Wrong)?;
-                    let wrapped = Wrapped { plain: plain.clone(), blob };
+                    let wrapped = Wrapped {
+                        plain: plain.clone(),
+                        blob,
+                    };
                     *known.lock().unwrap_or_else(PoisonError::into_inner) = Some(wrapped);
                     plain
                 }
@@ -71,14 +83,22 @@ impl Master {
             Self::File(key) => key.clone(),
         };
         let tag = field("aes_gcm_tag");
-        let opened = decrypt_aead(Cipher::aes_256_gcm(), &key, Some(field("iv")), &[], &sealed.content, tag);
+        let opened = decrypt_aead(
+            Cipher::aes_256_gcm(),
+            &key,
+            Some(field("iv")),
+            &[],
+            &sealed.content,
+            tag,
+        );
         opened.map_err(|_| OpenError::Wrong("wrong master key".into()))
     }
 
     /// Seals `plain`.
     pub fn seal(&self, plain: &[u8]) -> Result<EncryptedContent> {
         let mut sealed = EncryptedContent::default();
-        let mut note = |name: &str, value: &[u8]| _ = sealed.metadata.insert(name.to_owned(), value.to_vec());
+        let mut note =
+            |name: &str, value: &[u8]| _ = sealed.metadata.insert(name.to_owned(), value.to_vec());
         let key = match self {
             Self::Plaintext => {
                 note("method", b"plaintext");
@@ -112,10 +132,16 @@ impl Master {
 
 // 64 hexadecimal digits and a newline: 65 bytes, nothing else.
 fn file_key(path: &str) -> Result<Vec<u8>> {
-    let bytes = std::fs::read(path).map_err(|e| format!("failed to access master key, {path}: {e}"))?;
+    let bytes =
+        std::fs::read(path).map_err(|e| format!("failed to access master key, {path}: {e}"))?;
     let text = String::from_utf8_lossy(&bytes);
-    let digits = text.strip_suffix('\n').filter(|digits| digits.len() == 64 && digits.is_ascii());
-    let digits = digits.ok_or_else(|| format!("mismatch master key file size, {path}: expected 65 bytes"))?;
+    let digits = text
+        .strip_suffix('\n')
+        .filter(|digits| digits.len() == 64 && digits.is_ascii());
+    let digits = digits
+        .ok_or_else(|| format!("mismatch master key file size, {path}: expected 65 bytes"))?;
     let bytes = (0..32).map(|index| u8::from_str_radix(&digits[2 * index..2 * index + 2], 16));
-    bytes.collect::<std::result::Result<_, _>>().map_err(|e| format!("master key {path}: {e}"))
+    bytes
+        .collect::<std::result::Result<_, _>>()
+        .map_err(|e| format!("master key {path}: {e}"))
 }

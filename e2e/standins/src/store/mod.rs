@@ -3,8 +3,8 @@
 pub mod cipher;
 pub mod contact;
 pub mod dictionary;
-pub mod keys;
 pub mod directory;
+pub mod keys;
 mod kms;
 pub mod master;
 mod raftfs;

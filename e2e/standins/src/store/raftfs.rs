@@ -20,7 +20,10 @@ pub struct RaftFiles {
 impl RaftFiles {
     /// With the entries of `keys`.
     pub fn new(keys: Arc<KeyManager>) -> Self {
-        Self { base: DefaultFileSystem, keys }
+        Self {
+            base: DefaultFileSystem,
+            keys,
+        }
     }
 }
 
@@ -55,7 +58,9 @@ impl<S: Read + Seek> Read for Stream<S> {
         let at = self.base.stream_position()?;
         let length = self.base.read(buffer)?;
         if let Some(cipher) = &self.cipher {
-            cipher.apply(at, &mut buffer[..length]).map_err(Error::other)?;
+            cipher
+                .apply(at, &mut buffer[..length])
+                .map_err(Error::other)?;
         }
         Ok(length)
     }
@@ -63,7 +68,9 @@ impl<S: Read + Seek> Read for Stream<S> {
 
 impl<S: Write + Seek> Write for Stream<S> {
     fn write(&mut self, buffer: &[u8]) -> Result<usize> {
-        let Some(cipher) = &self.cipher else { return self.base.write(buffer) };
+        let Some(cipher) = &self.cipher else {
+            return self.base.write(buffer);
+        };
         let at = self.base.stream_position()?;
         let mut bytes = buffer.to_vec();
         cipher.apply(at, &mut bytes).map_err(Error::other)?;
@@ -114,9 +121,15 @@ impl FileSystem for RaftFiles {
     }
 
     fn rename<P: AsRef<Path>>(&self, from: P, to: P) -> Result<()> {
-        self.keys.link(from.as_ref(), to.as_ref()).map_err(Error::other)?;
+        self.keys
+            .link(from.as_ref(), to.as_ref())
+            .map_err(Error::other)?;
         let done = self.base.rename(&from, &to);
-        let gone = if done.is_ok() { from.as_ref() } else { to.as_ref() };
+        let gone = if done.is_ok() {
+            from.as_ref()
+        } else {
+            to.as_ref()
+        };
         self.keys.remove(gone).map_err(Error::other)?;
         done
     }
@@ -125,7 +138,11 @@ impl FileSystem for RaftFiles {
     fn reuse<P: AsRef<Path>>(&self, from: P, to: P) -> Result<()> {
         self.keys.create(to.as_ref()).map_err(Error::other)?;
         let done = self.base.rename(&from, &to);
-        let gone = if done.is_ok() { from.as_ref() } else { to.as_ref() };
+        let gone = if done.is_ok() {
+            from.as_ref()
+        } else {
+            to.as_ref()
+        };
         self.keys.remove(gone).map_err(Error::other)?;
         done
     }
@@ -140,11 +157,17 @@ impl FileSystem for RaftFiles {
 
     fn new_reader(&self, handle: Arc<RaftFile>) -> Result<Self::Reader> {
         let base = self.base.new_reader(Arc::clone(&handle.base))?;
-        Ok(Stream { base, cipher: handle.cipher.clone() })
+        Ok(Stream {
+            base,
+            cipher: handle.cipher.clone(),
+        })
     }
 
     fn new_writer(&self, handle: Arc<RaftFile>) -> Result<Self::Writer> {
         let base = self.base.new_writer(Arc::clone(&handle.base))?;
-        Ok(Stream { base, cipher: handle.cipher.clone() })
+        Ok(Stream {
+            base,
+            cipher: handle.cipher.clone(),
+        })
     }
 }

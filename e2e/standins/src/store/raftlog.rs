@@ -26,7 +26,10 @@ impl MessageExt for Opaque {
     type Entry = Empty;
 
     fn index(entry: &Empty) -> u64 {
-        let index = entry.unknown_fields.get(3).and_then(|values| values.varint.first().copied());
+        let index = entry
+            .unknown_fields
+            .get(3)
+            .and_then(|values| values.varint.first().copied());
         index.unwrap_or(0)
     }
 }
@@ -39,7 +42,13 @@ pub struct RaftLog {
 impl RaftLog {
     /// Opens `raft-engine/` of a data directory. As in TiKV, what does not parse at the end is cut off.
     pub fn open(path: &Path, keys: Arc<KeyManager>, options: &Options) -> Result<Self> {
-        let size = |name: &str, default: u64| ReadableSize(options.size(&format!("raft-engine.{name}")).unwrap_or(default));
+        let size = |name: &str, default: u64| {
+            ReadableSize(
+                options
+                    .size(&format!("raft-engine.{name}"))
+                    .unwrap_or(default),
+            )
+        };
         let config = Config {
             dir: path.to_string_lossy().into_owned(),
             target_file_size: size("target-file-size", 128 << 20),
@@ -47,17 +56,23 @@ impl RaftLog {
             ..Config::default()
         };
         let engine = Engine::open_with_file_system(config, Arc::new(RaftFiles::new(keys)));
-        Ok(Self { engine: engine.map_err(|error| format!("failed to open raft engine: {error}"))? })
+        Ok(Self {
+            engine: engine.map_err(|error| format!("failed to open raft engine: {error}"))?,
+        })
     }
 
     /// Adds entries, which replace those with their and greater numbers, and the state; durable when this returns.
     pub fn append(&self, region: u64, entries: &[Entry], state: &RaftLocalState) -> Result<()> {
-        let parsed: std::result::Result<Vec<_>, _> =
-            entries.iter().map(|entry| Empty::parse_from_bytes(&entry.encode_to_vec())).collect();
+        let parsed: std::result::Result<Vec<_>, _> = entries
+            .iter()
+            .map(|entry| Empty::parse_from_bytes(&entry.encode_to_vec()))
+            .collect();
         let parsed = parsed.map_err(text)?;
         let mut batch = LogBatch::default();
         batch.add_entries::<Opaque>(region, &parsed).map_err(text)?;
-        batch.put(region, STATE.to_vec(), state.encode_to_vec()).map_err(text)?;
+        batch
+            .put(region, STATE.to_vec(), state.encode_to_vec())
+            .map_err(text)?;
         self.engine.write(&mut batch, true).map_err(text)?;
         Ok(())
     }
@@ -76,7 +91,10 @@ impl RaftLog {
 
     /// One entry.
     pub fn entry(&self, region: u64, index: u64) -> Result<Option<Entry>> {
-        let found = self.engine.get_entry::<Opaque>(region, index).map_err(text)?;
+        let found = self
+            .engine
+            .get_entry::<Opaque>(region, index)
+            .map_err(text)?;
         found.map(|entry| decoded(&entry)).transpose()
     }
 
@@ -84,7 +102,9 @@ impl RaftLog {
     pub fn entries(&self, region: u64, from: u64, to: u64) -> Result<Vec<Entry>> {
         let mut found = Vec::new();
         if from < to {
-            self.engine.fetch_entries_to::<Opaque>(region, from, to, Some(MANY), &mut found).map_err(text)?;
+            self.engine
+                .fetch_entries_to::<Opaque>(region, from, to, Some(MANY), &mut found)
+                .map_err(text)?;
         }
         found.iter().map(decoded).collect()
     }
@@ -102,7 +122,11 @@ impl RaftLog {
     /// The regions that have a log.
     pub fn ids(&self) -> Vec<u64> {
         // 0 is the store's own record.
-        self.engine.raft_groups().into_iter().filter(|region| *region != 0).collect()
+        self.engine
+            .raft_groups()
+            .into_iter()
+            .filter(|region| *region != 0)
+            .collect()
     }
 }
 

@@ -63,7 +63,10 @@ fn fill(place: &mut Value, value: Value) {
 fn ready(store: &Replicas) -> Reply {
     let (connected, caught_up) = (store.id() != 0, store.caught_up());
     let body = json!({"connected_to_pd": connected, "raft_peers_caught_up": caught_up});
-    Reply::Http(if connected && caught_up { 200 } else { 500 }, body.to_string().into_bytes())
+    Reply::Http(
+        if connected && caught_up { 200 } else { 500 },
+        body.to_string().into_bytes(),
+    )
 }
 
 fn metrics(store: &Replicas) -> String {
@@ -76,19 +79,40 @@ fn metrics(store: &Replicas) -> String {
         }
     };
     let led = store.led() as u64;
-    gauge("tikv_raftstore_region_count", &[("{type=\"leader\"}", led), ("{type=\"region\"}", store.count() as u64)]);
-    gauge("tikv_encryption_is_initialized", &[("", u64::from(figures.initialized))]);
-    gauge("tikv_encryption_data_key_storage_total", &[("", figures.keys as u64)]);
+    gauge(
+        "tikv_raftstore_region_count",
+        &[
+            ("{type=\"leader\"}", led),
+            ("{type=\"region\"}", store.count() as u64),
+        ],
+    );
+    gauge(
+        "tikv_encryption_is_initialized",
+        &[("", u64::from(figures.initialized))],
+    );
+    gauge(
+        "tikv_encryption_data_key_storage_total",
+        &[("", figures.keys as u64)],
+    );
     gauge("tikv_encryption_file_num", &[("", figures.files as u64)]);
-    let sizes = [("{name=\"file_dictionary\"}", figures.sizes[0]), ("{name=\"key_dictionary\"}", figures.sizes[1])];
+    let sizes = [
+        ("{name=\"file_dictionary\"}", figures.sizes[0]),
+        ("{name=\"key_dictionary\"}", figures.sizes[1]),
+    ];
     gauge("tikv_encryption_meta_file_size_bytes", &sizes);
     let name = "tikv_encryption_write_read_file_duration_seconds";
     _ = writeln!(text, "# TYPE {name} histogram");
     for (file, operation, count, seconds) in figures.durations {
         let labels = format!("type=\"{file}\",operation=\"{operation}\"");
         _ = writeln!(text, "{name}_bucket{{{labels},le=\"+Inf\"}} {count}");
-        _ = writeln!(text, "{name}_sum{{{labels}}} {seconds}\n{name}_count{{{labels}}} {count}");
+        _ = writeln!(
+            text,
+            "{name}_sum{{{labels}}} {seconds}\n{name}_count{{{labels}}} {count}"
+        );
     }
-    _ = writeln!(text, "# TYPE tikv_info gauge\ntikv_info{{version=\"{VERSION}\"}} 1");
+    _ = writeln!(
+        text,
+        "# TYPE tikv_info gauge\ntikv_info{{version=\"{VERSION}\"}} 1"
+    );
     text
 }

@@ -60,5 +60,8 @@ pub struct Store {
 
 /// The copy of a region on a store. Real peers have numbers of their own; these follow from region and store.
 pub fn peer(region: u64, store: u64) -> Peer {
-    Peer { id: region * 100 + store, store_id: store }
+    Peer {
+        id: region * 100 + store,
+        store_id: store,
+    }
 }

@@ -22,7 +22,9 @@ pub struct Copy {
 pub fn names() -> Vec<String> {
     let entries = fs::read_dir(stores()).unwrap().flatten();
     let found = entries.filter(|entry| entry.path().join("manifest.json").is_file());
-    let mut names: Vec<String> = found.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    let mut names: Vec<String> = found
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .collect();
     names.sort();
     names
 }
@@ -32,9 +34,18 @@ impl Copy {
     pub fn unpack(name: &str) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let archive = stores().join(name).join("data.tar.zst");
-        let done = Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(directory.path()).status().unwrap();
+        let done = Command::new("tar")
+            .arg("-xf")
+            .arg(&archive)
+            .arg("-C")
+            .arg(directory.path())
+            .status()
+            .unwrap();
         assert!(done.success());
-        let copy = Self { name: name.to_owned(), directory };
+        let copy = Self {
+            name: name.to_owned(),
+            directory,
+        };
         copy.rename_entries();
         copy
     }
@@ -50,7 +61,8 @@ impl Copy {
 
     /// Opens it under a changed configuration.
     pub fn open_as(&self, change: impl FnOnce(&mut String)) -> Directory {
-        Directory::open(self.path(), &self.options(change)).unwrap_or_else(|error| panic!("{}: {error}", self.name))
+        Directory::open(self.path(), &self.options(change))
+            .unwrap_or_else(|error| panic!("{}: {error}", self.name))
     }
 
     pub fn options(&self, change: impl FnOnce(&mut String)) -> Options {
@@ -70,9 +82,15 @@ impl Copy {
     fn rename_entries(&self) {
         let path = self.path().join("file.dict");
         let Ok(bytes) = fs::read(&path) else { return };
-        let Ok(mut files) = dictionary::parse_files(&bytes) else { panic!("{}: file.dict", self.name) };
+        let Ok(mut files) = dictionary::parse_files(&bytes) else {
+            panic!("{}: file.dict", self.name)
+        };
         let own = self.path().to_string_lossy().into_owned();
-        files.files = files.files.into_iter().map(|(name, info)| (name.replace(SEEN_AS, &own), info)).collect();
+        files.files = files
+            .files
+            .into_iter()
+            .map(|(name, info)| (name.replace(SEEN_AS, &own), info))
+            .collect();
         dictionary::write_files(&path, &files, true).unwrap();
     }
 }
