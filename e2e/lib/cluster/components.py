@@ -75,7 +75,9 @@ def build(component: Component) -> None:
 
 
 def _environment() -> dict[str, str]:
-    return {**os.environ, "CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -mod=mod", "GOWORK": "off"}
+    own = {"CGO_ENABLED": "0", "GOFLAGS": "-buildvcs=false -mod=mod", "GOWORK": "off"}
+    # Compilers that collect their garbage less often are quicker: about a fifth, for some hundred MiB of memory.
+    return {**os.environ, **own, "GOGC": "400"}
 
 
 def _kubernetes_module(directory: Path) -> None:

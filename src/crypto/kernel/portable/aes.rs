@@ -1,36 +1,37 @@
-//! The portable back end: RustCrypto's constant-time AES, and SM4 on every CPU.
+//! AES by a library: constant-time code, or the AES instructions of ARMv8 where the CPU has them.
 
 use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
-
-use crate::api::method::Method;
+use aes::{Aes128, Aes192, Aes256};
 
 /// Blocks whose key stream is made at once.
 const BATCH: usize = 16;
 
+/// An expanded key; it is wiped when it goes.
 pub(in crate::crypto) enum Cipher {
-    Aes128(aes::Aes128),
-    Aes192(aes::Aes192),
-    Aes256(aes::Aes256),
-    Sm4(sm4::Sm4),
+    /// 16 bytes.
+    Aes128(Aes128),
+    /// 24 bytes.
+    Aes192(Aes192),
+    /// 32 bytes.
+    Aes256(Aes256),
 }
 
 impl Cipher {
-    pub(super) fn expand(method: Method, key: &[u8]) -> Option<Self> {
-        match method {
-            Method::Plaintext => None,
-            Method::Aes128Ctr => aes::Aes128::new_from_slice(key).ok().map(Self::Aes128),
-            Method::Aes192Ctr => aes::Aes192::new_from_slice(key).ok().map(Self::Aes192),
-            Method::Aes256Ctr => aes::Aes256::new_from_slice(key).ok().map(Self::Aes256),
-            Method::Sm4Ctr => sm4::Sm4::new_from_slice(key).ok().map(Self::Sm4),
+    /// `None` for a key of another length.
+    pub(in crate::crypto::kernel) fn expand(key: &[u8]) -> Option<Self> {
+        match key.len() {
+            16 => Aes128::new_from_slice(key).ok().map(Self::Aes128),
+            24 => Aes192::new_from_slice(key).ok().map(Self::Aes192),
+            _ => Aes256::new_from_slice(key).ok().map(Self::Aes256),
         }
     }
 
-    pub(super) fn xor(&self, counter: u128, blocks: &mut [[u8; 16]]) {
+    /// XORs `blocks` with the key stream that begins at `counter`.
+    pub(in crate::crypto::kernel) fn xor(&self, counter: u128, blocks: &mut [[u8; 16]]) {
         match self {
             Self::Aes128(cipher) => xor(cipher, counter, blocks),
             Self::Aes192(cipher) => xor(cipher, counter, blocks),
             Self::Aes256(cipher) => xor(cipher, counter, blocks),
-            Self::Sm4(cipher) => xor(cipher, counter, blocks),
         }
     }
 }

@@ -1,0 +1,5 @@
+//! The portable back end: constant-time code for any CPU.
+
+pub(super) mod aes;
+mod field;
+pub(super) mod sm4;
