@@ -1,13 +1,13 @@
 //! The back ends of x86-64. Everything here that is `unsafe` is a load, a store, or a call of code for CPU features
 //! that [`super::Backend::available`] has found.
 #![allow(unsafe_code)]
+// Halves and quarters of a counter are taken on purpose.
+#![allow(clippy::cast_possible_truncation)]
 
 pub(super) mod aes;
 pub(super) mod sm4;
 
-use std::arch::x86_64::{
-    __m128i, _mm_aeskeygenassist_si128, _mm_cvtsi128_si32, _mm_set1_epi32,
-};
+use std::arch::x86_64::{__m128i, _mm_aeskeygenassist_si128, _mm_cvtsi128_si32, _mm_set1_epi32};
 
 /// AES instructions of 128 bits.
 pub(super) fn has_aes_ni() -> bool {
