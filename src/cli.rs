@@ -4,6 +4,7 @@ pub mod agent;
 pub mod agent_ready;
 pub mod crds;
 pub mod operator;
+pub mod reference;
 pub mod render;
 pub mod store;
 

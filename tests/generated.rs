@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::Path;
 
-use tikv_security::cli::crds;
+use tikv_security::cli::{crds, reference};
 
 fn same(path: &Path, wanted: &str) {
     if std::env::var_os("UPDATE").is_some() {
@@ -32,4 +32,10 @@ fn custom_resource_definitions() {
 fn field_reference() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds/README.md");
     same(&file, &crds::reference());
+}
+
+#[test]
+fn command_line_reference() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cli.md");
+    same(&file, &reference::reference());
 }

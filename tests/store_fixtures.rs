@@ -2,71 +2,31 @@
 //! turned into every method and back without a changed byte of content. OpenSSL does the decryption that judges.
 #![allow(clippy::unwrap_used)]
 
+mod data_dir;
+
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
 
-use openssl::symm::{Cipher, Crypter, Mode};
+use data_dir::{DataDir, SEEN_AS, decrypt, digest};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use tikv_security::api::method::Method;
-use tikv_security::format::file_dict::FileDict;
-use tikv_security::format::pb::{self, FileInfo, KeyDictionary};
-use tikv_security::format::{envelope, key_dict};
-use tikv_security::kms::MasterKey;
+use tikv_security::format::pb;
 
-const SEEN_AS: &str = "/var/lib/tikv";
 /// Not content: what every run rewrites, and what no TiKV encrypts.
 const NOT_CONTENT: [&str; 3] = ["file.dict", "key.dict", "last_tikv.toml"];
 
 struct Fixture {
-    dir: tempfile::TempDir,
+    dir: DataDir,
     manifest: Value,
-    master_key: PathBuf,
 }
 
 impl Fixture {
     fn unpack(name: &str) -> Self {
-        let stores = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/stores");
-        let dir = tempfile::tempdir().unwrap();
-        let packed = fs::File::open(stores.join(name).join("data.tar.zst")).unwrap();
-        tar::Archive::new(zstd::Decoder::new(packed).unwrap())
-            .unpack(dir.path())
-            .unwrap();
-        let manifest = fs::read(stores.join(name).join("manifest.json")).unwrap();
-        let key = if name == "master-key-rotated" {
-            "master2.key"
-        } else {
-            "master.key"
-        };
+        let manifest = fs::read(data_dir::stores().join(name).join("manifest.json")).unwrap();
         Self {
-            dir,
+            dir: DataDir::unpack(name),
             manifest: serde_json::from_slice(&manifest).unwrap(),
-            master_key: stores.join("keys").join(key),
         }
-    }
-
-    fn run(&self, arguments: &[&str]) -> Output {
-        Command::new(env!("CARGO_BIN_EXE_tikv-security"))
-            .arg(arguments[0])
-            .arg(self.dir.path())
-            .args(&arguments[1..])
-            .arg("--master-key-file")
-            .arg(&self.master_key)
-            .args(["--seen-as", SEEN_AS, "--output", "json"])
-            .output()
-            .unwrap()
-    }
-
-    fn document(&self, arguments: &[&str]) -> Value {
-        let output = self.run(arguments);
-        assert!(
-            output.status.success(),
-            "{arguments:?}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        serde_json::from_slice(&output.stdout).unwrap()
     }
 
     /// Digests of what TiKV wrote, by path.
@@ -83,23 +43,8 @@ impl Fixture {
             .collect()
     }
 
-    fn dictionaries(&self) -> (BTreeMap<String, FileInfo>, KeyDictionary) {
-        let read = |name: &str| fs::read(self.dir.path().join(name)).ok();
-        let (Some(files), Some(keys)) = (read("file.dict"), read("key.dict")) else {
-            return (BTreeMap::new(), KeyDictionary::default());
-        };
-        let master = MasterKey::from_file(&self.master_key).unwrap();
-        let opened = master
-            .open(&envelope::parse_encrypted(&keys).unwrap())
-            .unwrap();
-        (
-            FileDict::parse(&files).unwrap().entries,
-            key_dict::parse(opened.expose()).unwrap(),
-        )
-    }
-
     fn assert_is(&self, method: Method, context: &str) {
-        let (entries, keys) = self.dictionaries();
+        let (entries, keys) = self.dir.dictionaries();
         let old_keys: Vec<String> = self.manifest["data_keys"]
             .as_object()
             .unwrap()
@@ -113,7 +58,7 @@ impl Fixture {
             "{context}: an old data key is kept"
         );
         for (path, expected) in self.contents() {
-            let mut bytes = fs::read(self.dir.path().join(&path)).unwrap();
+            let mut bytes = fs::read(self.dir.at(&path)).unwrap();
             let marked = bytes
                 .windows(16)
                 .any(|window| window == b"PLAINTEXT-MARKER");
@@ -135,33 +80,12 @@ impl Fixture {
                 assert!(plain || bytes.is_empty(), "{context}: {path} has no entry");
             }
             assert_eq!(
-                hex(&Sha256::digest(&bytes)),
+                digest(&bytes),
                 expected,
                 "{context}: the content of {path} changed"
             );
         }
     }
-}
-
-fn decrypt(method: Method, key: &[u8], iv: &[u8], bytes: &[u8]) -> Vec<u8> {
-    let cipher = match method {
-        Method::Plaintext => return bytes.to_vec(),
-        Method::Aes128Ctr => Cipher::aes_128_ctr(),
-        Method::Aes192Ctr => Cipher::aes_192_ctr(),
-        Method::Aes256Ctr => Cipher::aes_256_ctr(),
-        Method::Sm4Ctr => Cipher::sm4_ctr(),
-    };
-    let mut crypter = Crypter::new(cipher, Mode::Decrypt, key, Some(iv)).unwrap();
-    let mut plain = vec![0; bytes.len() + 16];
-    let written = crypter.update(bytes, &mut plain).unwrap();
-    plain.truncate(written);
-    plain
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
 }
 
 fn text(value: &Value) -> String {
@@ -182,7 +106,7 @@ fn method_name(value: &Value) -> String {
 
 fn try_store(name: &str) {
     let store = Fixture::unpack(name);
-    let inspected = store.document(&["inspect"]);
+    let inspected = store.dir.document(&["inspect"]);
     let said: BTreeMap<String, String> = inspected["files"]
         .as_array()
         .unwrap()
@@ -207,14 +131,16 @@ fn try_store(name: &str) {
         Method::Plaintext,
     ] {
         let context = format!("{name} to {to}");
-        let planned = store.document(&["reencrypt", "--to", to.name(), "--dry-run"]);
-        let done = store.document(&["reencrypt", "--to", to.name()]);
+        let planned = store
+            .dir
+            .document(&["reencrypt", "--to", to.name(), "--dry-run"]);
+        let done = store.dir.document(&["reencrypt", "--to", to.name()]);
         assert_eq!(
             planned["bytes"], done["bytes"],
             "{context}: the dry run said otherwise"
         );
         store.assert_is(to, &context);
-        let verified = store.run(&["verify"]);
+        let verified = store.dir.run(&["verify"]);
         assert!(
             verified.status.success(),
             "{context}: {}",
@@ -249,21 +175,21 @@ stores! {
 #[test]
 fn a_wrong_master_key_is_refused_with_a_remedy_and_changes_nothing() {
     let mut store = Fixture::unpack("aes256");
-    let before = fs::read(store.dir.path().join("key.dict")).unwrap();
-    store.master_key = store.master_key.with_file_name("master2.key");
-    let output = store.run(&["reencrypt", "--to", "aes128-ctr"]);
+    let before = fs::read(store.dir.at("key.dict")).unwrap();
+    store.dir.master_key = store.dir.master_key.with_file_name("master2.key");
+    let output = store.dir.run(&["reencrypt", "--to", "aes128-ctr"]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(said.contains("next:"), "{said}");
-    assert_eq!(fs::read(store.dir.path().join("key.dict")).unwrap(), before);
+    assert_eq!(fs::read(store.dir.at("key.dict")).unwrap(), before);
 }
 
 #[test]
 fn a_store_in_use_is_refused() {
     let store = Fixture::unpack("aes256");
-    let lock = fs::File::create(store.dir.path().join("LOCK")).unwrap();
+    let lock = fs::File::create(store.dir.at("LOCK")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive).unwrap();
-    let output = store.run(&["reencrypt", "--to", "aes128-ctr"]);
+    let output = store.dir.run(&["reencrypt", "--to", "aes128-ctr"]);
     assert_eq!(
         output.status.code(),
         Some(4),

@@ -7,7 +7,7 @@ use super::content::Look;
 use super::coverage;
 use super::dictionaries::{self, Sealer, State};
 use super::engine::{Ended, Engine};
-use super::error::StoreError;
+use super::error::{Refusal, StoreError};
 use super::guard::{self, Mark};
 use super::inventory::{self, Inventory, Root, StoreFile};
 use super::journal;
@@ -77,6 +77,14 @@ impl<'a> Store<'a> {
             return Err(StoreError::NotAStore(dir.to_owned()));
         }
         let last = last_config(fs, dir)?;
+        if config
+            .or(last.as_ref())
+            .is_some_and(|config| config.tiflash)
+        {
+            return Err(StoreError::Refused(Refusal::TiFlash {
+                why: "its configuration is one of TiFlash".to_owned(),
+            }));
+        }
         let config_says = config.and_then(|config| config.data_dir.clone());
         let seen_as = match seen_as.map(str::to_owned).or(config_says) {
             Some(seen_as) => seen_as,
@@ -317,7 +325,8 @@ impl<'a> Store<'a> {
         Ok(self.go_on(verification, now, observer)?.is_some())
     }
 
-    fn go_on(
+    /// As [`Store::recover`]; tells how the run ended.
+    pub fn go_on(
         &self,
         verification: Verification,
         now: u64,

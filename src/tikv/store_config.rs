@@ -9,6 +9,8 @@ pub struct StoreConfig {
     pub data_dir: Option<String>,
     /// `security.encryption.enable-file-dictionary-log`.
     pub file_dictionary_log: bool,
+    /// The configuration is one of TiFlash, or of the TiKV within it (facts, encryption at rest §6.7).
+    pub tiflash: bool,
     elsewhere: Vec<(String, String)>,
 }
 
@@ -43,6 +45,9 @@ impl StoreConfig {
             file_dictionary_log: find(&document, "security.encryption.enable-file-dictionary-log")
                 .and_then(Item::as_bool)
                 .unwrap_or(true),
+            tiflash: find(&document, "flash").is_some()
+                || string("server.labels.engine").is_some_and(|engine| engine == "tiflash")
+                || string("server.engine-addr").is_some(),
             elsewhere: DIRECTORIES
                 .iter()
                 .filter_map(|(path, prefix)| Some(((*prefix).to_owned(), string(path)?)))

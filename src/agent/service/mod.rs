@@ -12,7 +12,7 @@ mod metrics;
 pub mod process;
 pub mod server;
 pub mod stop;
-mod store;
+pub mod store;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -47,7 +47,7 @@ pub const TABLE: [(u8, &str); 12] = [
     ),
     (
         UNFINISHED,
-        "a run is open: stopped by a limit, or found so; the same command goes on",
+        "not all is done: a run is open, or its time is over; the message has the command that goes on",
     ),
     (
         MISMATCH,

@@ -3,6 +3,7 @@
 mod estimate;
 pub mod exit;
 pub mod inspect;
+mod limits;
 pub mod output;
 pub mod progress;
 pub mod reencrypt;
@@ -78,7 +79,7 @@ fn with_store(
     tell(args, || {
         let config = args.config()?;
         let keys = args.keys(config.as_deref())?;
-        on_store(args, config.as_deref(), &keys, work)
+        on_store(args, config.as_deref(), &keys, Limits::default(), work)
     })
 }
 
@@ -86,6 +87,7 @@ fn on_store<T>(
     args: &StoreArgs,
     config: Option<&str>,
     keys: &StoreKeys,
+    limits: Limits,
     work: impl FnOnce(&Store<'_>) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     process::protect_memory().map_err(StoreError::io("forbidding core dumps of", "/proc/self"))?;
@@ -94,8 +96,8 @@ fn on_store<T>(
         .transpose()
         .map_err(|error| StoreError::Config(error.to_string()))?;
     let dir = std::fs::canonicalize(&args.dir).map_err(StoreError::io("opening", &args.dir))?;
-    let store = Store::open(&OsFs, keys, &dir, args.seen_as.as_deref(), config.as_ref())?
-        .within(Limits::of_this_machine());
+    let store =
+        Store::open(&OsFs, keys, &dir, args.seen_as.as_deref(), config.as_ref())?.within(limits);
     let result = work(&store);
     if result.is_err() && store.journal_open().unwrap_or(false) {
         eprintln!(

@@ -14,11 +14,10 @@ use crate::agent::observer::Observer;
 /// Time between two lines.
 const EVERY: Duration = Duration::from_secs(2);
 
-/// Sees a run; stops it at a signal or when its time is over.
+/// Sees a run; stops it at a signal.
 pub struct Progress {
     bar: Option<ProgressBar>,
     begun: Instant,
-    until: Option<Instant>,
     files_total: AtomicU64,
     files_done: AtomicU64,
     bytes_total: AtomicU64,
@@ -40,8 +39,8 @@ struct Line {
 }
 
 impl Progress {
-    /// Begins to count. `most` is the time after which the run is stopped at a safe place.
-    pub fn new(most: Option<Duration>) -> Self {
+    /// Begins to count.
+    pub fn new() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(0);
             let style =
@@ -55,7 +54,6 @@ impl Progress {
         Self {
             bar,
             begun,
-            until: most.map(|most| begun + most),
             files_total: AtomicU64::new(0),
             files_done: AtomicU64::new(0),
             bytes_total: AtomicU64::new(0),
@@ -74,11 +72,6 @@ impl Progress {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-    }
-
-    /// True when the time is over.
-    pub fn is_over(&self) -> bool {
-        self.until.is_some_and(|until| Instant::now() >= until)
     }
 
     /// Files that are done, and of how many.
@@ -163,6 +156,6 @@ impl Observer for Progress {
     }
 
     fn stop(&self) -> bool {
-        signals::came().is_some() || self.is_over()
+        signals::came().is_some()
     }
 }

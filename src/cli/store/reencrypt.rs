@@ -9,15 +9,18 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::estimate::{self, Estimate};
+use super::limits::LimitArgs;
 use super::output::{self, Output, human, span};
 use super::progress::Progress;
-use super::{StoreArgs, exit, signals, with_store};
+use super::{StoreArgs, exit, on_store, signals, tell};
+use crate::agent::coverage::created_at;
+use crate::agent::dictionaries::State;
+use crate::agent::engine::Ended;
 use crate::agent::error::StoreError;
 use crate::agent::plan::Target;
 use crate::agent::store::{Outcome, Store};
 use crate::api::desired::Verification;
 use crate::api::method::Method;
-use crate::api::v1alpha1::GoDuration;
 
 /// Arguments of `reencrypt`.
 #[derive(Args, Debug)]
@@ -44,9 +47,11 @@ pub struct ReencryptArgs {
     /// Prove new files by head and tail only, instead of reading everything back
     #[arg(long)]
     verify_structure_only: bool,
-    /// Stop at a safe place after this time, as in 90m; exit code 5 then, and the same command goes on
-    #[arg(long, value_name = "DURATION")]
-    time_limit: Option<GoDuration>,
+    /// Keep files under data keys made at this moment or later, as in 2026-11-23T08:00:00Z, instead of rewriting everything
+    #[arg(long, value_name = "TIME")]
+    not_before: Option<Timestamp>,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 #[derive(Debug, Serialize)]
@@ -69,16 +74,21 @@ struct Document {
 
 /// Runs `reencrypt`.
 pub fn main(args: &ReencryptArgs) -> ExitCode {
-    with_store(&args.store, |store| {
-        let (document, code) = match args.target() {
-            Some(target) if args.dry_run => (args.planned(store, &target)?, 0),
-            target => args.run(store, target.as_ref())?,
-        };
-        match args.store.output {
-            Output::Table => print!("{}", document.table()),
-            form => output::document(form, &document)?,
-        }
-        Ok(code)
+    tell(&args.store, || {
+        let config = args.store.config()?;
+        let keys = args.store.keys(config.as_deref())?;
+        let limits = args.limits.limits();
+        on_store(&args.store, config.as_deref(), &keys, limits, |store| {
+            let (document, code) = match args.target() {
+                Some(target) if args.dry_run => (args.planned(store, &target)?, 0),
+                target => args.run(store, target.as_ref())?,
+            };
+            match args.store.output {
+                Output::Table => print!("{}", document.table()),
+                form => output::document(form, &document)?,
+            }
+            Ok(code)
+        })
     })
 }
 
@@ -87,7 +97,9 @@ impl ReencryptArgs {
         let method = self.to?;
         Some(Target {
             method,
-            not_before: u64::MAX,
+            not_before: self.not_before.map_or(u64::MAX, |time| {
+                u64::try_from(time.as_second()).unwrap_or(0)
+            }),
             key_id: None,
             // Naming plaintext is the explicit intent.
             decrypt: !method.encrypts(),
@@ -141,10 +153,7 @@ impl ReencryptArgs {
                 ));
             }
         }
-        let most = self
-            .time_limit
-            .map(|most| Duration::from_secs(u64::try_from(most.get().as_secs()).unwrap_or(0)));
-        let progress = Progress::new(most);
+        let progress = Progress::new();
         let bar = progress.bar();
         signals::watch(move || {
             let words = "stopping at the next safe place; once more to stop at once";
@@ -158,25 +167,28 @@ impl ReencryptArgs {
         let result = match target {
             Some(target) => store.reencrypt(target, verification, now, &progress, lock.as_ref()),
             None => store
-                .recover(verification, now, &progress)
-                .map(|resumed| Outcome {
-                    resumed,
+                .go_on(verification, now, &progress)
+                .map(|ended| Outcome {
+                    resumed: ended.is_some(),
+                    time_is_over: ended == Some(Ended::TimeIsOver),
                     ..Outcome::default()
                 }),
         };
         progress.end();
         let (outcome, code) = match result {
+            Ok(outcome) if outcome.time_is_over => {
+                self.put_down(store, &progress)?;
+                (outcome, exit::UNFINISHED)
+            }
             Ok(outcome) => (outcome, 0),
-            Err(StoreError::Interrupted) => (
-                Outcome::default(),
-                signals::came().unwrap_or(exit::UNFINISHED),
-            ),
+            Err(StoreError::Interrupted) => {
+                stopped(&progress);
+                let code = signals::came().unwrap_or(exit::UNFINISHED);
+                (Outcome::default(), code)
+            }
             Err(error) => return Err(error),
         };
         let finished = code == 0;
-        if !finished {
-            stopped(&progress);
-        }
         Ok((
             Document {
                 data_dir: store.seen_as().to_owned(),
@@ -202,6 +214,26 @@ impl ReencryptArgs {
     }
 }
 
+impl ReencryptArgs {
+    /// The time is over: the store is sound, some of it is under the new key.
+    fn put_down(&self, store: &Store<'_>, progress: &Progress) -> Result<(), StoreError> {
+        done_so_far("the time is over", progress);
+        let since = match store.dictionaries()? {
+            State::Has(found) => found.keys.keys.get(&found.keys.current_key_id).cloned(),
+            State::Never => None,
+        };
+        let since = since.and_then(|key| created_at(key.creation_time));
+        let since = match since {
+            Some(since) if self.not_before.is_none() && self.to.is_some() => {
+                format!(" --not-before {since}")
+            }
+            _ => String::new(),
+        };
+        eprintln!("TiKV can start. To do the rest: {}{since}", same_command());
+        Ok(())
+    }
+}
+
 /// Decryption takes a protection away: a person at a terminal is asked.
 fn confirmed(store: &Store<'_>) -> Result<bool, StoreError> {
     let stdin = std::io::stdin();
@@ -218,17 +250,16 @@ fn confirmed(store: &Store<'_>) -> Result<bool, StoreError> {
 }
 
 fn stopped(progress: &Progress) {
-    let (files, files_total) = progress.files();
-    let (bytes, bytes_total) = progress.bytes_done();
-    eprintln!(
-        "stopped at a safe place: {files} of {files_total} files, {} of {}, are done",
-        human(bytes),
-        human(bytes_total)
-    );
+    done_so_far("stopped at a safe place", progress);
     eprintln!(
         "TiKV is held back until the rest is done. To go on: {}",
         same_command()
     );
+}
+
+fn done_so_far(why: &str, progress: &Progress) {
+    let (files, total) = progress.files();
+    eprintln!("{why}: {files} of {total} files are done");
 }
 
 /// The command line as a shell takes it.
@@ -262,13 +293,15 @@ impl Document {
             text.push_str(&format!("to rewrite: {} files, {size},{to}\n", self.files));
             text.push_str(&estimate.table());
         } else if self.finished && self.files > 0 {
-            let seconds = self.seconds.unwrap_or(0.0).max(0.001);
-            let rate = Duration::from_secs_f64(seconds);
-            let per_second = u128::from(self.bytes) * 1000 / rate.as_millis().max(1);
+            let took = Duration::from_secs_f64(self.seconds.unwrap_or(0.0));
+            let per_second = u128::from(self.bytes) * 1000 / took.as_millis().max(1);
+            let took = match took.as_secs() {
+                0 => format!("{} ms", took.as_millis()),
+                seconds => span(seconds),
+            };
             text.push_str(&format!(
-                "rewrote {} files, {size},{to} in {}, {}/s\n",
+                "rewrote {} files, {size},{to} in {took}, {}/s; the old data keys are gone from key.dict\n",
                 self.files,
-                span(rate.as_secs()),
                 human(u64::try_from(per_second).unwrap_or(u64::MAX))
             ));
         } else if self.finished && !self.resumed {

@@ -10,6 +10,7 @@ use super::output::{self, Output};
 use super::{StoreArgs, exit, from_file, on_store, tell};
 use crate::agent::dictionaries::{Sealer, State};
 use crate::agent::error::StoreError;
+use crate::agent::limits::Limits;
 use crate::agent::master_key::{self, Make, StoreKeys};
 use crate::agent::store::Store;
 use crate::kms::MasterKey;
@@ -47,9 +48,13 @@ pub fn main(args: &RewrapArgs) -> ExitCode {
     tell(&args.store, || {
         let config = args.store.config()?;
         let keys = args.keys(config.as_deref())?;
-        let document = on_store(&args.store, config.as_deref(), &keys, |store| {
-            args.run(store, &keys)
-        })?;
+        let document = on_store(
+            &args.store,
+            config.as_deref(),
+            &keys,
+            Limits::default(),
+            |store| args.run(store, &keys),
+        )?;
         match args.store.output {
             Output::Table => print!("{}", document.table()),
             form => output::document(form, &document)?,

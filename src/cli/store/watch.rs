@@ -12,6 +12,7 @@ use super::output::{self, Output, human, span, table};
 use super::usage::{Journal, Usage, usage};
 use super::{StoreArgs, exit, on_store, signals, tell};
 use crate::agent::error::StoreError;
+use crate::agent::limits::Limits;
 use crate::agent::store::Store;
 use crate::api::report::Finding;
 use crate::api::v1alpha1::GoDuration;
@@ -52,9 +53,13 @@ pub fn main(args: &WatchArgs) -> ExitCode {
         // A KMS is asked when key.dict changes, not at every look.
         let keys = args.store.keys(config.as_deref())?.remembering();
         signals::watch(|| {});
-        on_store(&args.store, config.as_deref(), &keys, |store| {
-            args.run(store)
-        })
+        on_store(
+            &args.store,
+            config.as_deref(),
+            &keys,
+            Limits::default(),
+            |store| args.run(store),
+        )
     })
 }
 
