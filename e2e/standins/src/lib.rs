@@ -7,6 +7,7 @@ pub mod net;
 pub mod options;
 pub mod pd;
 pub mod replica;
+pub mod route;
 pub mod rows;
 pub mod store;
 pub mod wire;

@@ -8,21 +8,24 @@ use serde::Serialize;
 use tikv_security_standins::net::client::Client;
 use tikv_security_standins::net::tls::Files;
 use tikv_security_standins::options::Options;
+use tikv_security_standins::route::{Place, Route};
 use tikv_security_standins::rows::codec::{decode, encode};
 use tikv_security_standins::store::dictionary::replace;
 use tikv_security_standins::wire::errors::Error;
-use tikv_security_standins::wire::kv::{Context, KvPair, ScanRequest, ScanResponse};
-use tikv_security_standins::wire::pd::{
-    GetAllStoresResponse, GetMembersResponse, HeaderOnly, LedRegion, ScanRegionsRequest,
-    ScanRegionsResponse,
+use tikv_security_standins::wire::kv::{KvPair, ScanRequest, ScanResponse};
+use tikv_security_standins::wire::raw::{
+    RawBatchGetRequest, RawBatchPutRequest, RawDone, RawPairs,
 };
-use tikv_security_standins::wire::raw::{RawDone, RawGetRequest, RawGetResponse, RawPutRequest};
-use tikv_security_standins::wire::region::{Peer, Region};
 use tikv_security_standins::{Result, log};
 
 const PAUSE: Duration = Duration::from_millis(200);
 // How many of the rows are overwritten in each pass.
 const OVERWRITE_EVERY: usize = 10;
+// Rows in one request, and the rest after it: the servers need the processors too.
+const BATCH: usize = 64;
+const REST: Duration = Duration::from_millis(10);
+// TiKV reserves memory for as many rows as a scan asks for.
+const PAGE: u32 = 256;
 
 #[derive(Clone, Default, Serialize)]
 struct Report {
@@ -52,11 +55,22 @@ struct Run {
     marker: String,
 }
 
-// Where regions are led.
-struct Route {
-    regions: Vec<LedRegion>,
-    stores: BTreeMap<u64, String>,
+// Why a request failed.
+enum Failure {
+    // Nobody answered as hoped: perhaps the cluster speaks TLS by now.
+    Unreachable(String),
+    // A store answered that it is not its row, or not now.
+    Refused(String),
 }
+
+impl From<String> for Failure {
+    fn from(error: String) -> Self {
+        Self::Unreachable(error)
+    }
+}
+
+type Attempt<T> = std::result::Result<T, Failure>;
+type Row = (String, String);
 
 #[tokio::main]
 async fn main() {
@@ -100,15 +114,23 @@ async fn run() -> Result<()> {
             .collect(),
         marker: prefix.clone(),
     };
-    for number in 0..rows {
-        run.write(&key(number), &value(&prefix, number, 0)).await;
+    let batches = || {
+        (0..rows)
+            .step_by(BATCH)
+            .map(|from| from..rows.min(from + BATCH))
+    };
+    for batch in batches() {
+        let rows: Vec<Row> = batch.map(|number| row(&prefix, number, 0)).collect();
+        run.write(&rows).await;
     }
     for pass in 1.. {
-        for number in 0..rows {
-            run.check(&key(number)).await;
-            if number % OVERWRITE_EVERY == pass % OVERWRITE_EVERY {
-                run.write(&key(number), &value(&prefix, number, pass)).await;
-            }
+        for batch in batches() {
+            let keys: Vec<String> = batch.clone().map(key).collect();
+            run.check(&keys).await;
+            let turn = |number: &usize| number % OVERWRITE_EVERY == pass % OVERWRITE_EVERY;
+            let changed: Vec<Row> = batch.filter(turn).map(|n| row(&prefix, n, pass)).collect();
+            run.write(&changed).await;
+            tokio::time::sleep(REST).await;
         }
         run.check_stored().await;
         run.report.verifications += 1;
@@ -117,38 +139,52 @@ async fn run() -> Result<()> {
 }
 
 impl Run {
-    // Until it is acknowledged. What failed may have happened all the same.
-    async fn write(&mut self, key: &str, value: &str) {
-        self.expected
-            .entry(key.to_owned())
-            .or_default()
-            .push(value.to_owned());
-        loop {
-            let done = self.put(key, value).await;
-            if self.counted(done).await.is_some() {
-                break;
-            }
+    // Until all are acknowledged. What failed may have happened all the same.
+    async fn write(&mut self, mut rows: &[Row]) {
+        for (key, value) in rows {
+            let expected = self.expected.entry(key.clone()).or_default();
+            expected.push(value.clone());
         }
-        self.expected.insert(key.to_owned(), vec![value.to_owned()]);
+        while !rows.is_empty() {
+            let done = self.put(rows).await;
+            let Some(count) = self.counted(done).await else {
+                continue;
+            };
+            for (key, value) in &rows[..count] {
+                self.expected.insert(key.clone(), vec![value.clone()]);
+            }
+            rows = &rows[count..];
+        }
         self.report.rows = self.expected.len();
     }
 
-    async fn check(&mut self, key: &str) {
-        let found = loop {
-            let done = self.get(key).await;
-            if let Some(found) = self.counted(done).await {
-                break found;
+    async fn check(&mut self, mut keys: &[String]) {
+        while !keys.is_empty() {
+            let done = self.get(keys).await;
+            let Some(found) = self.counted(done).await else {
+                continue;
+            };
+            for (key, value) in keys.iter().zip(&found) {
+                self.judge(key, value.as_ref());
             }
-        };
-        let expected = self.expected.get(key).cloned().unwrap_or_default();
+            keys = &keys[found.len()..];
+        }
+    }
+
+    fn judge(&mut self, key: &str, found: Option<&String>) {
+        let expected = self
+            .expected
+            .get(key)
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         match found {
             None => {
                 self.report.lost += 1;
                 log(&format!("LOST {key}"));
             }
-            Some(value) if !expected.contains(&value) => {
-                self.report.wrong += 1;
+            Some(value) if !expected.contains(value) => {
                 log(&format!("WRONG {key}: {value}, expected {expected:?}"));
+                self.report.wrong += 1;
             }
             Some(_) => {}
         }
@@ -180,80 +216,86 @@ impl Run {
         self.report.stored = total;
     }
 
-    async fn put(&mut self, key: &str, value: &str) -> Result<()> {
-        let (address, context) = self.place(key.as_bytes()).await?;
-        let (key, value) = (key.as_bytes().to_vec(), value.as_bytes().to_vec());
-        let request = RawPutRequest {
-            context: Some(context),
-            key,
-            value,
-            cf: String::new(),
-        };
-        let answer: RawDone = self
-            .client
-            .grpc(&address, "/tikvpb.Tikv/RawPut", &request)
-            .await?;
-        good(answer.region_error.as_ref(), &answer.error)
-    }
-
-    async fn get(&mut self, key: &str) -> Result<Option<String>> {
-        let (address, context) = self.place(key.as_bytes()).await?;
-        let request = RawGetRequest {
-            context: Some(context),
+    // Writes the first rows, as many as lie in one region, and answers how many they are.
+    async fn put(&mut self, rows: &[Row]) -> Attempt<usize> {
+        let first = rows.first().map_or("", |(key, _)| key);
+        let place = self.place(first.as_bytes()).await?;
+        let count = place.share(rows.iter().map(|(key, _)| key.as_bytes()));
+        let pairs = rows[..count].iter().map(|(key, value)| KvPair {
+            error: None,
             key: key.as_bytes().to_vec(),
+            value: value.as_bytes().to_vec(),
+        });
+        let request = RawBatchPutRequest {
+            context: Some(place.context),
+            pairs: pairs.collect(),
             cf: String::new(),
         };
-        let answer: RawGetResponse = self
-            .client
-            .grpc(&address, "/tikvpb.Tikv/RawGet", &request)
-            .await?;
+        let path = "/tikvpb.Tikv/RawBatchPut";
+        let answer: RawDone = self.client.grpc(&place.address, path, &request).await?;
         good(answer.region_error.as_ref(), &answer.error)?;
-        Ok((!answer.not_found).then(|| String::from_utf8_lossy(&answer.value).into_owned()))
+        Ok(count)
     }
 
-    // The rows of one region, and where to go on.
-    async fn scan(&mut self, from: &[u8], end: &[u8]) -> Result<(Vec<KvPair>, Option<Vec<u8>>)> {
-        let (address, context) = self.place(&encode(from)).await?;
-        let border = self
-            .region(&encode(from))
-            .map(|(region, _)| region.end_key.clone())
-            .unwrap_or_default();
+    // The values of the first keys, as many as lie in one region.
+    async fn get(&mut self, keys: &[String]) -> Attempt<Vec<Option<String>>> {
+        let first = keys.first().map_or("", String::as_str);
+        let place = self.place(first.as_bytes()).await?;
+        let asked = &keys[..place.share(keys.iter().map(String::as_bytes))];
+        let request = RawBatchGetRequest {
+            context: Some(place.context),
+            keys: asked.iter().map(|key| key.as_bytes().to_vec()).collect(),
+            cf: String::new(),
+        };
+        let path = "/tikvpb.Tikv/RawBatchGet";
+        let answer: RawPairs = self.client.grpc(&place.address, path, &request).await?;
+        let failed = answer.pairs.iter().find_map(|pair| pair.error.as_ref());
+        let failed = failed.map(|error| format!("{error:?}")).unwrap_or_default();
+        good(answer.region_error.as_ref(), &failed)?;
+        // Rows that are not there are left out.
+        let pairs = answer.pairs.into_iter();
+        let mut found: BTreeMap<_, _> = pairs.map(|pair| (pair.key, pair.value)).collect();
+        let mut value = |key: &String| found.remove(key.as_bytes());
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Ok(asked.iter().map(|key| value(key).map(text)).collect())
+    }
+
+    // A page of the rows of one region, and where to go on.
+    async fn scan(&mut self, from: &[u8], end: &[u8]) -> Attempt<(Vec<KvPair>, Option<Vec<u8>>)> {
+        let place = self.place(&encode(from)).await?;
         let request = ScanRequest {
-            context: Some(context),
+            context: Some(place.context),
             start_key: from.to_vec(),
             end_key: end.to_vec(),
-            limit: u32::MAX,
+            limit: PAGE,
             version: u64::MAX,
             ..ScanRequest::default()
         };
-        let answer: ScanResponse = self
-            .client
-            .grpc(&address, "/tikvpb.Tikv/KvScan", &request)
-            .await?;
-        let error = answer
-            .error
-            .as_ref()
-            .or_else(|| answer.pairs.iter().find_map(|pair| pair.error.as_ref()));
-        good(
-            answer.region_error.as_ref(),
-            &error.map(|error| format!("{error:?}")).unwrap_or_default(),
-        )?;
-        let next = if border.is_empty() {
-            None
-        } else {
-            Some(decode(&border)?.0)
+        let path = "/tikvpb.Tikv/KvScan";
+        let answer: ScanResponse = self.client.grpc(&place.address, path, &request).await?;
+        let failed = answer.pairs.iter().find_map(|pair| pair.error.as_ref());
+        let failed = answer.error.as_ref().or(failed);
+        let failed = failed.map(|error| format!("{error:?}")).unwrap_or_default();
+        good(answer.region_error.as_ref(), &failed)?;
+        let next = match answer.pairs.last() {
+            Some(last) if answer.pairs.len() == PAGE as usize => {
+                Some([&last.key[..], &[0]].concat())
+            }
+            _ if place.end.is_empty() => None,
+            _ => Some(decode(&place.end)?.0),
         };
         Ok((answer.pairs, next.filter(|next| next.as_slice() < end)))
     }
 
     // What failed is counted, and looked for elsewhere after a pause.
-    async fn counted<T>(&mut self, done: Result<T>) -> Option<T> {
+    async fn counted<T>(&mut self, done: Attempt<T>) -> Option<T> {
         self.report.requests += 1;
         self.tell();
         match done {
             Ok(answer) => Some(answer),
-            Err(error) => {
+            Err(failure) => {
                 self.report.failed += 1;
+                let (Failure::Unreachable(error) | Failure::Refused(error)) = &failure;
                 if self.report.failed.is_power_of_two() {
                     log(&format!(
                         "request {} failed ({} so far): {error}",
@@ -261,85 +303,21 @@ impl Run {
                     ));
                 }
                 self.route = None;
-                self.choose_scheme();
+                if matches!(failure, Failure::Unreachable(_)) {
+                    self.choose_scheme();
+                }
                 tokio::time::sleep(PAUSE).await;
                 None
             }
         }
     }
 
-    async fn place(&mut self, key: &[u8]) -> Result<(String, Context)> {
+    async fn place(&mut self, key: &[u8]) -> Result<Place> {
         if self.route.is_none() {
-            self.route = Some(self.find_route().await?);
+            self.route = Some(Route::find(&self.client, &self.endpoints).await?);
         }
-        let stores = self
-            .route
-            .as_ref()
-            .map(|route| route.stores.clone())
-            .unwrap_or_default();
-        let (region, leader) = self.region(key).ok_or("the region has no leader")?;
-        let context = Context {
-            region_id: region.id,
-            region_epoch: region.region_epoch,
-            peer: Some(leader),
-            term: 0,
-        };
-        let address = stores
-            .get(&leader.store_id)
-            .cloned()
-            .ok_or("the leader's store is unknown")?;
-        Ok((address, context))
-    }
-
-    fn region(&self, key: &[u8]) -> Option<(&Region, Peer)> {
-        let regions = self.route.as_ref()?.regions.iter();
-        let mut regions = regions.filter_map(|one| Some((one.region.as_ref()?, one.leader?)));
-        regions.find(|(region, _)| {
-            key >= region.start_key.as_slice()
-                && (region.end_key.is_empty() || key < region.end_key.as_slice())
-        })
-    }
-
-    async fn find_route(&self) -> Result<Route> {
-        let mut problem = String::new();
-        for endpoint in &self.endpoints {
-            match self.ask(endpoint).await {
-                Ok(route) => return Ok(route),
-                Err(error) => problem = error,
-            }
-        }
-        Err(problem)
-    }
-
-    async fn ask(&self, endpoint: &str) -> Result<Route> {
-        let any = HeaderOnly::default();
-        let members: GetMembersResponse = self
-            .client
-            .grpc(endpoint, "/pdpb.PD/GetMembers", &any)
-            .await?;
-        let leader = members
-            .leader
-            .and_then(|leader| leader.client_urls.first().cloned())
-            .ok_or("PD has no leader")?;
-        let leader = leader.rsplit('/').next().unwrap_or_default();
-        let request = ScanRegionsRequest::default();
-        let regions: ScanRegionsResponse = self
-            .client
-            .grpc(leader, "/pdpb.PD/ScanRegions", &request)
-            .await?;
-        let stores: GetAllStoresResponse = self
-            .client
-            .grpc(leader, "/pdpb.PD/GetAllStores", &any)
-            .await?;
-        let stores = stores
-            .stores
-            .into_iter()
-            .map(|store| (store.id, store.address))
-            .collect();
-        Ok(Route {
-            regions: regions.regions,
-            stores,
-        })
+        let route = self.route.as_ref().ok_or("no region is known")?;
+        route.place(key)
     }
 
     // The cluster changes from plaintext to TLS while we run: after a failure the other way is tried when it is possible.
@@ -360,12 +338,16 @@ impl Run {
     }
 }
 
-fn good(region: Option<&Error>, error: &str) -> Result<()> {
+fn good(region: Option<&Error>, error: &str) -> Attempt<()> {
     match region {
-        Some(region) => Err(region.message.clone()),
+        Some(region) => Err(Failure::Refused(region.message.clone())),
         None if error.is_empty() => Ok(()),
-        None => Err(error.to_owned()),
+        None => Err(Failure::Refused(error.to_owned())),
     }
+}
+
+fn row(prefix: &str, number: usize, pass: usize) -> Row {
+    (key(number), value(prefix, number, pass))
 }
 
 // They differ in their first eight bytes, so that they lie in several regions.
