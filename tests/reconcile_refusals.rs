@@ -6,16 +6,19 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Secret};
 use kube::ResourceExt as _;
 use kube::api::{
     Api, ApiResource, DeleteParams, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams,
     PostParams,
 };
+use kube::core::GroupVersionKind;
 use kube::core::params::ValidationDirective;
+use kube::discovery::pinned_kind;
 use reconcile::kms::Kms;
 use reconcile::node::fresh_address;
 use reconcile::world::World;
+use serde::Deserialize as _;
 use serde_json::{Value, json};
 use tikv_security::api::v1alpha1::TikvSecurity;
 
@@ -367,4 +370,154 @@ async fn a_master_key_that_can_not_be_used_changes_nothing() {
         &["Secret short", "65 bytes"],
     )
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_we_ship_is_accepted_to_the_letter() {
+    let world = World::new(0).await;
+    let mut files: Vec<_> = std::fs::read_dir("manifests/examples")
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.push("manifests/install.yaml".into());
+    assert!(files.len() > 4, "{files:?}");
+    for namespace in ["tikv", "tikv-security"] {
+        let made =
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
+        let made: Namespace = serde_json::from_value(made).unwrap();
+        let all = Api::<Namespace>::all(world.client.clone());
+        all.create(&PostParams::default(), &made).await.unwrap();
+    }
+    // As `kubectl apply --server-side --dry-run=server`, which refuses unknown fields.
+    let mut params = PatchParams::apply("kubectl")
+        .validation(ValidationDirective::Strict)
+        .force();
+    params.dry_run = true;
+    for file in files {
+        let text = std::fs::read_to_string(&file).unwrap();
+        for document in serde_yaml_ng::Deserializer::from_str(&text) {
+            let object: DynamicObject = DynamicObject::deserialize(document).unwrap();
+            let kind = object.types.clone().unwrap();
+            let (group, version) = kind
+                .api_version
+                .rsplit_once('/')
+                .unwrap_or(("", &kind.api_version));
+            let kind = GroupVersionKind::gvk(group, version, &kind.kind);
+            let (resource, _) = pinned_kind(&world.client, &kind).await.unwrap();
+            let api: Api<DynamicObject> = match &object.metadata.namespace {
+                Some(namespace) => Api::namespaced_with(world.client.clone(), namespace, &resource),
+                None => Api::all_with(world.client.clone(), &resource),
+            };
+            let sent = api
+                .patch(&object.name_any(), &params, &Patch::Apply(&object))
+                .await;
+            assert!(
+                sent.is_ok(),
+                "{}: {}: {sent:?}",
+                file.display(),
+                object.name_any()
+            );
+        }
+    }
+}
+
+fn finding(code: &str, message: &str, remedy: &str) -> Value {
+    json!({"code": code, "severity": "Error", "message": message, "remedy": remedy})
+}
+
+async fn rotate(world: &World, word: &str) {
+    let patch = Patch::Merge(json!({"spec": {"rotate": {"dataKey": word}}}));
+    let resources = world.api::<TikvSecurity>();
+    resources
+        .patch("demo", &PatchParams::default(), &patch)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_agent_refuses_is_said_and_no_store_is_lost_for_it() {
+    let world = World::new(2).await;
+    let _operator = world.operator();
+    let key = secret("master-key", &[("key", &format!("{}\n", "5a".repeat(32)))]);
+    world
+        .api()
+        .create(&PostParams::default(), &key)
+        .await
+        .unwrap();
+    let mut spec = kms("");
+    spec["environment"] = json!("development");
+    spec["encryption"]["masterKey"] =
+        json!({"file": {"secret": {"name": "master-key", "key": "key"}}});
+    world.secure(spec).await;
+    world.until_condition("Ready", "True").await;
+
+    // Damaged while TiKV runs: TiKV would find out at its next start, so there is none.
+    let pods = world.pod_uids().await;
+    let said = finding(
+        "FileDictionaryDamaged",
+        "file.dict is damaged: record 7",
+        "restore it from a snapshot",
+    );
+    let said = json!({"error": said, "desiredGeneration": 1});
+    world
+        .agents
+        .lock()
+        .unwrap()
+        .insert("demo-tikv-0".to_owned(), said);
+    rotate(&world, "first").await;
+    let message = world.until_reason("Blocked", "StoreDamaged").await;
+    for word in [
+        "demo-tikv-0 (store 1)",
+        "record 7",
+        "Restore it from a snapshot.",
+    ] {
+        assert!(message.contains(word), "{word:?} is not in {message:?}");
+    }
+    world.quiet().await;
+    assert_eq!(world.pod_uids().await, pods);
+    assert!(world.pd.lock().unwrap().evicting.is_empty());
+
+    // No room: tried once, on one store, which serves again as before.
+    let said = finding(
+        "NoSpace",
+        "/var/lib/tikv: 5 bytes are free, 9 are needed",
+        "enlarge the volume",
+    );
+    let said = json!({"error": said, "satisfied": false});
+    world
+        .agents
+        .lock()
+        .unwrap()
+        .insert("demo-tikv-0".to_owned(), said.clone());
+    world
+        .agents
+        .lock()
+        .unwrap()
+        .insert("demo-tikv-1".to_owned(), said);
+    let message = world.until_reason("DataEncrypted", "AgentFailed").await;
+    for word in [
+        "demo-tikv-1",
+        "9 are needed",
+        "enlarge the volume",
+        "rotate.dataKey",
+    ] {
+        assert!(message.contains(word), "{word:?} is not in {message:?}");
+    }
+    world.quiet().await;
+    let changed: Vec<_> = world
+        .pod_uids()
+        .await
+        .into_iter()
+        .filter(|pod| !pods.contains(pod))
+        .collect();
+    assert_eq!(changed.len(), 1, "{changed:?}");
+    {
+        let pd = world.pd.lock().unwrap();
+        assert!(pd.evicting.is_empty() && pd.maintenance.is_none());
+    }
+
+    // Room was made, and it is asked for again.
+    world.agents.lock().unwrap().clear();
+    rotate(&world, "second").await;
+    world.until_condition("Ready", "True").await;
 }

@@ -73,7 +73,10 @@ pub(super) async fn reconcile(
     let found = objects.guarded().get_opt(&name).await;
     let resource = match found.map_err(Error::kube(format!("reading {namespace}/{name}")))? {
         // Deleted, or made anew: then it comes under its own UID.
-        None => return Ok(LATER),
+        None => {
+            context.metrics.show(&namespace, &name, Vec::new());
+            return Ok(LATER);
+        }
         Some(DeserializeGuard(Ok(resource))) if resource.uid().as_ref() != Some(&uid) => {
             return Ok(SOON);
         }

@@ -6,7 +6,7 @@ use kube::ResourceExt as _;
 use kube::runtime::events::{Event, EventType, Recorder};
 
 use super::error::Error;
-use super::metrics::Metrics;
+use super::metrics::{Metrics, Series};
 use super::objects::Objects;
 use crate::api::v1alpha1::{TikvSecurity, TikvSecurityStatus, TikvVolume, TikvVolumeStatus};
 use crate::plan::action::Note;
@@ -105,33 +105,44 @@ pub(super) async fn events(recorder: &Recorder, resource: &TikvSecurity, notes: 
     }
 }
 
-/// Sets the numbers of one `TikvSecurity`.
+/// Shows the numbers of one `TikvSecurity`.
 pub(super) fn metrics(metrics: &Metrics, observed: &Observed, status: &TikvSecurityStatus) {
-    let (namespace, name) = (observed.namespace(), observed.name());
+    let mut numbers = Vec::new();
     for (secret, facts) in &observed.secrets {
         match &facts.content {
             SecretContent::Authority(certificate) | SecretContent::Leaf { certificate, .. } => {
-                metrics.stored(namespace, name, secret, certificate.not_after);
+                let end = certificate.not_after.as_second();
+                numbers.push((Series::Stored(secret.clone()), end));
             }
             SecretContent::Unusable(_) => {}
         }
     }
     for served in &observed.served {
         if let Ok(leaf) = &served.result {
-            metrics.served(namespace, name, &served.pod, served.port, leaf.not_after);
+            let series = Series::Served(served.pod.clone(), served.port);
+            numbers.push((series, leaf.not_after.as_second()));
         }
     }
     if let Some(pd) = observed.pd_facts() {
-        let names = pd.stores.iter().map(|store| store.state.name());
-        metrics.stores(namespace, name, names);
-    }
-    for (pod, report) in &observed.agents {
-        if let Some(coverage) = report.as_ref().ok().and_then(|one| one.coverage.as_ref()) {
-            metrics.plaintext(namespace, name, pod, coverage.plaintext_bytes);
+        for state in ["Up", "Disconnected", "Down", "Offline", "Unknown"] {
+            let there = pd.stores.iter().filter(|store| store.state.name() == state);
+            let count = i64::try_from(there.count()).unwrap_or(i64::MAX);
+            numbers.push((Series::Stores(state.to_owned()), count));
         }
     }
-    let before = observed.resource.status.as_ref();
-    let before = before.map(|status| format!("{:?}", status.rollout.phase));
-    let now = format!("{:?}", status.rollout.phase);
-    metrics.phase(namespace, name, before.as_deref(), &now);
+    for (pod, answer) in &observed.agents {
+        let report = answer.as_ref().ok();
+        let wrong = report.is_none_or(|report| report.error.is_some());
+        numbers.push((Series::AgentError(pod.clone()), i64::from(wrong)));
+        if let Some(coverage) = report.and_then(|report| report.coverage.as_ref()) {
+            let bytes = i64::try_from(coverage.plaintext_bytes).unwrap_or(i64::MAX);
+            numbers.push((Series::Plaintext(pod.clone()), bytes));
+        }
+    }
+    for condition in &status.conditions {
+        let series = Series::Condition(condition.type_.clone());
+        numbers.push((series, i64::from(condition.status == "True")));
+    }
+    numbers.push((Series::Phase(format!("{:?}", status.rollout.phase)), 1));
+    metrics.show(observed.namespace(), observed.name(), numbers);
 }

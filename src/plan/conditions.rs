@@ -31,6 +31,8 @@ pub struct Facts<'a> {
     pub rolling: &'a Rolling,
     /// Whether the templates are as they should be.
     pub configuration: Configuration,
+    /// Certificates that are made in this very step.
+    pub issuing: usize,
 }
 
 /// Whether the templates carry what is asked for.
@@ -56,13 +58,7 @@ impl Configuration {
 }
 
 /// Reasons that a person should hear of once, when they come.
-const WARNINGS: [&str; 5] = [
-    "AgentFailed",
-    "AgentError",
-    "CaEnds",
-    "MasterKeyUnavailable",
-    "MasterKeyDenied",
-];
+const WARNINGS: [&str; 3] = ["AgentFailed", "AgentError", "CaEnds"];
 
 impl Facts<'_> {
     fn key_refused(&self) -> bool {
@@ -132,7 +128,10 @@ pub fn warnings(before: Option<&TikvSecurityStatus>, now: &TikvSecurityStatus) -
         let says = if one.type_ == condition::BLOCKED {
             one.status == "True"
         } else {
-            one.type_ != condition::READY && WARNINGS.contains(&one.reason.as_str())
+            let lost = one.type_ == condition::MASTER_KEY_REACHABLE
+                && one.status == "False"
+                && one.reason != reason::UNKNOWN;
+            lost || one.type_ != condition::READY && WARNINGS.contains(&one.reason.as_str())
         };
         let told = before.is_some_and(|before| {
             before.conditions.iter().any(|old| {
@@ -166,6 +165,10 @@ fn certificates_ready(facts: &Facts<'_>, status: &TikvSecurityStatus, now: Times
             reason::IN_PROGRESS,
             "Certificates are being issued".to_owned(),
         );
+    }
+    if facts.issuing > 0 {
+        let text = format!("{} certificates are being issued anew", facts.issuing);
+        return verdict(false, reason::IN_PROGRESS, text);
     }
     let end = super::tls::authority_end(facts.observed, facts.desired, now);
     if let Some(end) = end.as_ref().filter(|end| end.pressing) {
@@ -256,7 +259,7 @@ fn configuration(facts: &Facts<'_>) -> Verdict {
 }
 
 fn rollout(facts: &Facts<'_>) -> Verdict {
-    if facts.rolling.complete && facts.configuration != Configuration::Pending {
+    if facts.rolling.complete {
         return (
             condition::ROLLOUT_COMPLETE,
             true,

@@ -95,6 +95,7 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
         actions.push(Action::AddFinalizer);
     }
     let first_issue = tls::statuses(observed, Some(desired)).len() < 5;
+    let issuing = issue.len();
     actions.extend(issue);
     actions.extend(agent_config.map(|map| Action::ApplyConfigMap(Box::new(map))));
 
@@ -125,6 +126,7 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
         tls: &step,
         rolling: &rolling,
         configuration,
+        issuing,
     };
     let status = conditions::status(&facts, now);
     let mut plan = assemble(observed, actions, status, told.as_ref());
@@ -174,6 +176,10 @@ fn without_key(
         tls: &step,
         rolling: &rolling,
         configuration: Configuration::of(!lacks && !untold),
+        issuing: actions
+            .iter()
+            .filter(|action| matches!(action, Action::IssueLeaf { .. }))
+            .count(),
     };
     let status = conditions::status(&facts, now);
     Ok(assemble(observed, actions, status, told.as_ref()))
@@ -209,6 +215,7 @@ fn blocked(
         },
         rolling: &rolling,
         configuration: Configuration::Unknown,
+        issuing: 0,
     };
     let status = conditions::status(&facts, now);
     assemble(observed, put_back, status, told.as_ref())

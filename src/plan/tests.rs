@@ -7,5 +7,7 @@
 )]
 
 mod journeys;
+mod random;
 mod refusals;
+mod truth;
 mod world;

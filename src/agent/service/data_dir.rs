@@ -290,3 +290,70 @@ impl Observer for Watched<'_> {
         self.watch.stop()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures::FutureExt as _;
+    use futures::future::BoxFuture;
+
+    use super::*;
+    use crate::kms::{DataKey, Kms, KmsError};
+
+    /// Counts how often it is asked to unwrap.
+    struct Counting(Arc<AtomicUsize>);
+
+    impl Kms for Counting {
+        fn vendor(&self) -> &'static str {
+            "AWS"
+        }
+
+        fn key(&self) -> &'static str {
+            "counting"
+        }
+
+        fn describe(&self) -> BoxFuture<'_, Result<(), KmsError>> {
+            async { Ok(()) }.boxed()
+        }
+
+        fn generate(&self) -> BoxFuture<'_, Result<DataKey, KmsError>> {
+            let made = DataKey {
+                plaintext: SecretBytes::new(vec![7; 32]),
+                wrapped: vec![8; 32],
+            };
+            async { Ok(made) }.boxed()
+        }
+
+        fn unwrap<'a>(&'a self, _: &'a [u8]) -> BoxFuture<'a, Result<SecretBytes, KmsError>> {
+            self.0.fetch_add(1, Ordering::SeqCst);
+            async { Ok(SecretBytes::new(vec![7; 32])) }.boxed()
+        }
+    }
+
+    #[test]
+    fn the_kms_is_asked_once_while_key_dict_stays() {
+        let asked = Arc::new(AtomicUsize::new(0));
+        let key = ConfiguredKey {
+            config: String::new(),
+            built: OnceLock::from(MasterKey::from_kms(Counting(asked.clone()))),
+            opened: Mutex::new(None),
+        };
+        let seal = |text: &str| {
+            let plain = SecretBytes::new(text.as_bytes().to_vec());
+            Sealer::seal(&key, &plain, None).unwrap()
+        };
+        let [one, other] = ["one", "other"].map(seal);
+        for _ in 0..5 {
+            assert_eq!(key.open(&one).unwrap().expose(), b"one");
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        assert_eq!(key.open(&other).unwrap().expose(), b"other");
+        assert_eq!(
+            asked.load(Ordering::SeqCst),
+            2,
+            "another content is another question"
+        );
+    }
+}

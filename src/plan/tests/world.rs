@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::api::report::{AgentPhase, AgentReport, Coverage};
+use crate::api::report::{AgentPhase, AgentReport, Coverage, Finding};
 use crate::plan::action::{Action, Plan};
 use crate::plan::names::{Part, VOLUME_TLS};
 use crate::plan::observed::*;
@@ -28,6 +28,8 @@ pub struct World {
     /// Most stores that were away at once, outside the switch to TLS.
     pub most_away: usize,
     pub agents_fail: bool,
+    /// What an agent can not measure for, by pod: it answers nothing new while it says this.
+    pub says: BTreeMap<String, Finding>,
 }
 
 #[allow(clippy::needless_pass_by_value)]
@@ -124,6 +126,7 @@ impl World {
             log: Vec::new(),
             most_away: 0,
             agents_fail: false,
+            says: BTreeMap::new(),
         };
         if live {
             let members = (0..3).map(|n| Member {
@@ -158,6 +161,13 @@ impl World {
     /// One reconcile that dies before its action number `cut`.
     pub fn reconcile(&mut self, cut: Option<usize>) -> Plan {
         let plan = plan(&self.seen, self.now);
+        // What PD is asked for fails while it is away, and ends the reconcile.
+        let away = !matches!(self.seen.pd_state, PdState::Reachable(_));
+        let fails = plan
+            .actions
+            .iter()
+            .position(|action| away && asks_pd(action));
+        let cut = cut.or(fails).map(|cut| cut.min(fails.unwrap_or(cut)));
         let actions = cut.unwrap_or(plan.actions.len()).min(plan.actions.len());
         if plan.persist_first || cut.is_none() {
             self.seen.resource.status = Some(plan.status.clone());
@@ -197,6 +207,7 @@ impl World {
     }
 
     fn act(&mut self, action: &Action) {
+        let away = !matches!(self.seen.pd_state, PdState::Reachable(_));
         self.log.push(match action {
             Action::DeletePod { name, .. } => format!("DeletePod {name}"),
             Action::EvictLeaders { store } | Action::StopEvicting { store } => {
@@ -326,7 +337,7 @@ impl World {
             }
             Action::StopEvicting { store } => drop(self.pd().evicting.remove(store)),
             Action::DeletePod { name, uid, .. } => {
-                if name.starts_with("tikv") {
+                if name.starts_with("tikv") && !away {
                     self.holds_lock();
                 }
                 let gone = |pod: &Pod| {
@@ -492,11 +503,30 @@ impl World {
             if let (Some(told), true) = (&told, spec.init_containers.is_some()) {
                 let born = pod.metadata.creation_timestamp.as_ref().unwrap().0;
                 let satisfied = born >= told.since && !self.agents_fail;
-                agents.insert(name, Ok(report(told.state.generation, satisfied)));
+                let mut report = report(told.state.generation, satisfied);
+                if let Some(finding) = self.says.get(&name) {
+                    report.desired_generation -= 1;
+                    report.satisfied = true;
+                    report.error = Some(finding.clone());
+                }
+                agents.insert(name, Ok(report));
             }
         }
         (self.seen.agents, self.seen.served) = (agents, served);
     }
+}
+
+fn asks_pd(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::UpdatePdPeerUrls { .. }
+            | Action::TransferPdLeader { .. }
+            | Action::SetMaxStoreDownTime(_)
+            | Action::EvictLeaders { .. }
+            | Action::StopEvicting { .. }
+            | Action::TakeMaintenance { .. }
+            | Action::ReleaseMaintenance { .. }
+    )
 }
 
 fn report(generation: i64, satisfied: bool) -> AgentReport {
