@@ -28,7 +28,6 @@ const NO_REASONS: &[&str] = &[
     "IssueLeaf",
     "PatchStatefulSet",
     "ReleaseMaintenance",
-    "ReleaseOwnership",
     "RemoveFinalizer",
     "SetMaxStoreDownTime",
     "StopEvicting",

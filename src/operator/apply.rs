@@ -15,7 +15,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::error::Error;
 use super::objects::Objects;
 use super::observe::secrets::{CA, CERTIFICATE, KEY, authority};
-use crate::plan::action::{Action, OwnedKind};
+use crate::plan::action::Action;
 use crate::tikv::pd::{Maintenance, PdClient, PdError};
 use crate::tls::authority::{Authority, IssueError};
 use crate::tls::leaf::LeafSpec;
@@ -89,10 +89,6 @@ impl Applier<'_> {
             Action::DeleteConfigMap { name, uid } => {
                 objects.delete_exactly::<ConfigMap>(name, uid).await
             }
-            Action::ReleaseOwnership { kind, name } => match kind {
-                OwnedKind::Secret => objects.release::<Secret>(name).await,
-                OwnedKind::ConfigMap => objects.release::<ConfigMap>(name).await,
-            },
         }
     }
 

@@ -178,23 +178,6 @@ impl Objects {
             .await
     }
 
-    /// Takes our owner reference off an object, so that it outlives us. Somebody else's is left alone.
-    pub async fn release<K: Kind>(&self, name: &str) -> Result<(), Error> {
-        let Some(found) = self.metadata::<K>(name).await? else {
-            return Ok(());
-        };
-        let mut others = found.owner_references().to_vec();
-        others.retain(|owner| owner.uid != self.owner_uid);
-        if others.len() == found.owner_references().len() {
-            return Ok(());
-        }
-        let patch = json!({"metadata": {
-            "resourceVersion": found.resource_version(),
-            "ownerReferences": others,
-        }});
-        self.merge::<K>(name, &patch).await.map(drop)
-    }
-
     /// Puts our finalizer onto the `TikvSecurity`, or takes it off. Gone is done.
     pub async fn set_finalizer(&self, present: bool) -> Result<(), Error> {
         let Some(found) = self.metadata::<TikvSecurity>(&self.owner).await? else {
@@ -290,7 +273,7 @@ impl Objects {
         {
             Some(owner) if owner.uid == self.owner_uid => return Ok(()),
             Some(owner) => format!("it is controlled by {} {}", owner.kind, owner.name),
-            // Left behind by an earlier object of the same name, which took its owner reference off.
+            // Secrets and ConfigMaps outlive the resource, so they have no owner.
             None if found.labels().get(LABEL_NAME) == Some(&self.owner) => return Ok(()),
             None => format!("it lacks the label {LABEL_NAME}={}", self.owner),
         };

@@ -112,24 +112,8 @@ pub enum Action {
         /// Its UID.
         uid: String,
     },
-    /// The resource's owner reference is taken off an object that must outlive it.
-    ReleaseOwnership {
-        /// Its kind.
-        kind: OwnedKind,
-        /// Its name.
-        name: String,
-    },
     /// The finalizer goes; the resource is gone then.
     RemoveFinalizer,
-}
-
-/// Kinds of objects that outlive the resource.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OwnedKind {
-    /// Secret.
-    Secret,
-    /// ConfigMap.
-    ConfigMap,
 }
 
 /// An event.
@@ -161,7 +145,6 @@ impl Action {
             Self::ReleaseMaintenance { .. } => "ReleaseMaintenance",
             Self::DeletePod { .. } => "DeletePod",
             Self::DeleteConfigMap { .. } => "DeleteConfigMap",
-            Self::ReleaseOwnership { .. } => "ReleaseOwnership",
             Self::RemoveFinalizer => "RemoveFinalizer",
         }
     }

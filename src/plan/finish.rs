@@ -1,12 +1,11 @@
-//! The resource is being deleted: PD gets back what was changed in it, and what pods mount stays.
+//! The resource is being deleted: PD gets back what was changed in it. What pods mount has no owner, and stays.
 
-use super::action::{Action, OwnedKind};
-use super::objects::is_ours;
+use super::action::Action;
 use super::observed::{Observed, PdState};
 use super::rollout;
 use crate::api::v1alpha1::{Phase, RolloutPhase, RolloutStatus, TikvSecurityStatus};
 
-/// Puts back, lets go, and ends. PD that can not be asked is waited for only while there is something to put back.
+/// Puts back, and ends. PD that can not be asked is waited for only while there is something to put back.
 pub fn finish(observed: &Observed) -> (Vec<Action>, TikvSecurityStatus) {
     let mut status = observed.resource.status.clone().unwrap_or_default();
     status.phase = Some(Phase::Deleting);
@@ -37,35 +36,8 @@ pub fn finish(observed: &Observed) -> (Vec<Action>, TikvSecurityStatus) {
         actions.extend(restore_max_store_down_time.map(Action::SetMaxStoreDownTime));
     }
     actions.extend(rollout::release(observed));
-    for (name, secret) in &observed.secrets {
-        if is_ours(observed, &secret.metadata) {
-            actions.push(release(OwnedKind::Secret, name));
-        }
-    }
-    let maps = observed
-        .tikv
-        .config_maps
-        .iter()
-        .chain(&observed.pd.config_maps);
-    let agent = observed
-        .agent_config
-        .iter()
-        .filter_map(|map| map.metadata.name.as_ref().map(|name| (name, map)));
-    for (name, map) in maps.chain(agent) {
-        let action = release(OwnedKind::ConfigMap, name);
-        if is_ours(observed, &map.metadata) && !actions.contains(&action) {
-            actions.push(action);
-        }
-    }
     actions.push(Action::RemoveFinalizer);
     status.message =
         Some("Certificates and configuration stay for the pods that mount them".to_owned());
     (actions, status)
-}
-
-fn release(kind: OwnedKind, name: &str) -> Action {
-    Action::ReleaseOwnership {
-        kind,
-        name: name.to_owned(),
-    }
 }

@@ -12,7 +12,9 @@ use super::detect::Layout;
 use super::observed::Observed;
 use crate::api::{ANNOTATION_SOURCE, LABEL_MANAGED_BY, LABEL_NAME, LABEL_PART, MANAGER};
 
-/// Metadata of an object of ours.
+/// Metadata of an object of ours that outlives the resource: a cluster must not lose what its pods mount because an
+/// object was deleted. An owner reference that is taken off in time would do as well, but not everywhere may who can not
+/// delete an object change its owners.
 pub fn metadata(
     observed: &Observed,
     name: &str,
@@ -37,8 +39,15 @@ pub fn metadata(
                 .into(),
         ),
         annotations: (!notes.is_empty()).then_some(notes),
-        owner_references: Some(vec![owner(observed)]),
         ..ObjectMeta::default()
+    }
+}
+
+/// As `metadata`, of an object that goes with the resource.
+pub fn owned(observed: &Observed, name: &str, part: &str) -> ObjectMeta {
+    ObjectMeta {
+        owner_references: Some(vec![owner(observed)]),
+        ..metadata(observed, name, part, &[])
     }
 }
 

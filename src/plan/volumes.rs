@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use super::keys::Told;
-use super::objects::metadata;
+use super::objects::owned;
 use super::observed::Observed;
 use super::pods::{PodView, agent_text, views};
 use crate::api::report::{AgentPhase, AgentReport};
@@ -26,7 +26,7 @@ pub fn volumes(observed: &Observed, told: Option<&Told>) -> Vec<TikvVolume> {
             && within(observed, name)
         {
             let mut kept = TikvVolume::new(name, old.spec.clone());
-            kept.metadata = metadata(observed, name, "volume", &[]);
+            kept.metadata = owned(observed, name, "volume");
             kept.status = old.status.clone();
             if let Some(status) = &mut kept.status {
                 status.phase = Some(VolumePhase::Unknown);
@@ -88,7 +88,7 @@ fn volume(observed: &Observed, told: &Told, pod: &PodView<'_>) -> TikvVolume {
         }),
     };
     let mut volume = TikvVolume::new(pod.name, spec);
-    volume.metadata = metadata(observed, pod.name, "volume", &[]);
+    volume.metadata = owned(observed, pod.name, "volume");
     volume.status = Some(status);
     volume
 }

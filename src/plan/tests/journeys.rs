@@ -1,6 +1,7 @@
 //! From the first look to Ready, and on.
 
 use jiff::SignedDuration;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
 
 use super::world::{World, spec};
@@ -175,13 +176,19 @@ fn deletion_puts_back_and_keeps_what_pods_mount() {
     assert_eq!(world.pd().maintenance, None);
     assert_eq!(world.pd().max_store_down_time.as_deref(), Some("30m0s"));
     assert!(world.seen.resource.metadata.finalizers.is_none());
+    let owners = |metadata: &ObjectMeta| metadata.owner_references.clone();
+    let secrets = world.seen.secrets.values().map(|secret| &secret.metadata);
+    let maps = world
+        .seen
+        .tikv
+        .config_maps
+        .values()
+        .map(|map| &map.metadata);
+    let agent = world.seen.agent_config.iter().map(|map| &map.metadata);
+    let kept: Vec<_> = secrets.chain(maps).chain(agent).map(owners).collect();
     assert!(
-        world
-            .log
-            .iter()
-            .filter(|line| *line == "ReleaseOwnership")
-            .count()
-            >= 6
+        kept.len() >= 6 && kept.iter().all(Option::is_none),
+        "{kept:?}"
     );
 }
 

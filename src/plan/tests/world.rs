@@ -360,7 +360,6 @@ impl World {
                     self.most_away = self.most_away.max(3 - self.seen.tikv.pods.len());
                 }
             }
-            Action::ReleaseOwnership { .. } => {}
         }
     }
 
