@@ -147,7 +147,7 @@ async fn what_admission_refuses_says_what_to_write() {
         (
             "/spec/encryption/masterKey",
             both,
-            vec!["exactly one master key", "awsKms or file"],
+            vec!["exactly one master key", "awsKms"],
         ),
         (
             "/spec/encryption/method",
