@@ -135,6 +135,11 @@ async fn keys_of_a_real_server_are_proven_used_and_told_apart() {
     let disabled = moto.kms(&other).describe().await.unwrap_err();
     assert_eq!(disabled.class, Class::Disabled, "{disabled}");
 
+    let leaving = format!(r#"{{"KeyId":"{other}","PendingWindowInDays":7}}"#);
+    moto.call("ScheduleKeyDeletion", &leaving);
+    let leaves = moto.kms(&other).describe().await.unwrap_err();
+    assert_eq!(leaves.class, Class::PendingDeletion, "{leaves}");
+
     let signing = moto.new_key(r#"{"KeyUsage":"SIGN_VERIFY","KeySpec":"ECC_NIST_P256"}"#);
     let usage = moto.kms(&signing).describe().await.unwrap_err();
     assert_eq!(usage.class, Class::WrongKey, "{usage}");

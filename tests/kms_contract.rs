@@ -6,9 +6,11 @@ mod kms_standin;
 
 use std::time::Duration;
 
+use kms_standin::azure::{Azure, SECRET};
 use kms_standin::gcp::Gcp;
 use kms_standin::{Standin, Weather};
 use tikv_security::crypto::secret::SecretBytes;
+use tikv_security::kms::azure::Credential;
 use tikv_security::kms::gcp::{Credentials, GcpKms, Settings, Vendor};
 use tikv_security::kms::retry::Retry;
 use tikv_security::kms::{Class, Kms, MasterKey, MasterKeyError, prove};
@@ -114,6 +116,63 @@ async fn google_opens_what_was_sealed_before_a_rotation_and_by_the_same_client_o
     assert!(matches!(error, MasterKeyError::Mismatch(_)), "{error}");
     let sealed = key(Vendor::V2).seal(&dictionary(), None).unwrap();
     assert_eq!(sealed.metadata["kms_vendor"], b"gcp_v2");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn azure_keeps_the_contract() {
+    let service = Azure::start().await;
+    contract(&service).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn azure_does_not_open_what_was_sealed_before_a_rotation_and_says_what_to_do() {
+    let service = Azure::start().await;
+    let key = || MasterKey::from_kms(service.with("one", service.certificate("")));
+    let sealed = key().seal(&dictionary(), None).unwrap();
+    assert_eq!(sealed.metadata["kms_vendor"], b"azure");
+    let opened = key().open(&sealed).unwrap();
+    assert_eq!(opened.expose(), dictionary().expose());
+    service.rotate("one");
+    let error = key().open(&sealed).unwrap_err();
+    assert_eq!(error.class(), Class::WrongKey, "{error}");
+    assert!(error.remedy().contains("rotated in the vault"));
+}
+
+#[tokio::test]
+async fn azure_admits_a_certificate_by_file_and_a_secret() {
+    let service = Azure::start().await;
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("azure.pfx");
+    for password in ["", "with a password"] {
+        std::fs::write(&path, service.pkcs12(password)).unwrap();
+        let credential = Credential::CertificateFile {
+            path: path.clone(),
+            password: password.to_owned().into(),
+        };
+        assert_eq!(prove(&service.with("one", credential)).await, Ok(()));
+    }
+    let secret = |text: &str| Credential::Secret(text.to_owned().into());
+    assert_eq!(prove(&service.with("one", secret(SECRET))).await, Ok(()));
+    let kms = service.with("one", secret("do-not-print"));
+    assert!(!format!("{kms:?}").contains("do-not-print"));
+    let error = kms.describe().await.unwrap_err();
+    assert_eq!(error.class, Class::Denied);
+    assert!(error.message.contains("AADSTS7000215"), "{error}");
+
+    let wrong = Credential::CertificateFile {
+        path: path.clone(),
+        password: String::new().into(),
+    };
+    let error = service.with("one", wrong).describe().await.unwrap_err();
+    assert_eq!(error.class, Class::Malformed, "{error}");
+    std::fs::remove_file(&path).unwrap();
+    let gone = Credential::CertificateFile {
+        path,
+        password: String::new().into(),
+    };
+    let error = service.with("one", gone).describe().await.unwrap_err();
+    assert_eq!(error.class, Class::Denied);
+    assert!(error.message.contains("azure.pfx"), "{error}");
 }
 
 #[tokio::test]

@@ -7,9 +7,10 @@ use super::error::StoreError;
 use crate::crypto::secret::SecretBytes;
 use crate::format::pb::EncryptedContent;
 use crate::kms::aws::{AwsKms, Settings, StaticCredentials};
+use crate::kms::azure::{self, AzureKeyVault};
 use crate::kms::gcp::{self, GcpKms};
 use crate::kms::{MasterKey, MasterKeyError};
-use crate::tikv::encryption_config::{self, MasterKeyConfig};
+use crate::tikv::encryption_config::{self, AzureCredential, MasterKeyConfig};
 
 /// Makes a master key when it is first needed: a store that is not encrypted needs none.
 pub type Make = Box<dyn Fn() -> Result<Option<MasterKey>, StoreError> + Send + Sync>;
@@ -200,6 +201,34 @@ pub fn build(config: &MasterKeyConfig) -> Result<MasterKey, MasterKeyError> {
                 .clone()
                 .map_or(gcp::Credentials::Default, gcp::Credentials::File),
         }))),
+        MasterKeyConfig::AzureKeyVault {
+            key_name,
+            keyvault_url,
+            hsm_name,
+            tenant_id,
+            client_id,
+            credential,
+        } => Ok(MasterKey::from_kms(AzureKeyVault::new(azure::Settings {
+            key_name: key_name.clone(),
+            vault_url: keyvault_url.clone(),
+            hsm_url: azure::hsm_url(hsm_name),
+            tenant_id: tenant_id.clone(),
+            client_id: client_id.clone(),
+            credential: azure_credential(credential),
+            authority: azure::AUTHORITY.to_owned(),
+        }))),
+    }
+}
+
+fn azure_credential(credential: &AzureCredential) -> azure::Credential {
+    match credential.clone() {
+        AzureCredential::CertificateFile { path, password } => {
+            azure::Credential::CertificateFile { path, password }
+        }
+        AzureCredential::Certificate { content, password } => {
+            azure::Credential::certificate_in_base64(&content, password)
+        }
+        AzureCredential::Secret(secret) => azure::Credential::Secret(secret),
     }
 }
 

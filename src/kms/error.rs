@@ -58,6 +58,8 @@ pub enum Service {
     Aws,
     /// Google Cloud KMS.
     Gcp,
+    /// Azure Key Vault and managed HSMs.
+    Azure,
 }
 
 impl Service {
@@ -72,12 +74,24 @@ impl Service {
             (Class::Denied, Self::Gcp) => {
                 "Give the identity cloudkms.cryptoKeys.get, cloudkms.cryptoKeyVersions.useToEncrypt and useToDecrypt on this key and cloudkms.locations.generateRandomBytes on its project, and check credentials and clock of the pod."
             }
+            (Class::Denied, Self::Azure) => {
+                "Give the application get, encrypt and decrypt on this key and the right to ask the managed HSM for random bytes, and check its certificate and the clock of the pod."
+            }
+            (Class::WrongKey, Self::Azure) => {
+                "Name the RSA key that this store was encrypted under. When the key was rotated in the vault, make the version that wrapped this the current one again."
+            }
             (Class::WrongKey, _) => {
                 "Name the symmetric key that this store was encrypted under; a key that was replaced belongs into previous-master-key."
             }
             (Class::NotFound, Self::Aws) => "Correct key-id, region and account.",
             (Class::NotFound, Self::Gcp) => {
                 "Correct key-id: projects/P/locations/L/keyRings/R/cryptoKeys/K of a key that has a primary version."
+            }
+            (Class::NotFound, Self::Azure) => {
+                "Correct the name of the key and the URL of the vault."
+            }
+            (Class::Disabled, Self::Azure) => {
+                "Enable the current version of the key, extend its validity, and wait for it to be usable."
             }
             (Class::Disabled, _) => "Enable the key and wait for it to be usable.",
             (Class::PendingDeletion, Self::Aws) => {
@@ -86,11 +100,17 @@ impl Service {
             (Class::PendingDeletion, Self::Gcp) => {
                 "Restore the key version at once (gcloud kms keys versions restore) and enable it: without it the data is lost."
             }
+            (Class::PendingDeletion, Self::Azure) => {
+                "Recover the key at once (az keyvault key recover): without it the data is lost."
+            }
             (Class::Malformed, Self::Aws) => {
                 "Correct key-id, region and endpoint; the endpoint must speak the protocol of AWS KMS."
             }
             (Class::Malformed, Self::Gcp) => {
                 "Correct key-id, endpoint and the credentials file; the location of the key must offer Cloud HSM, whose random bytes TiKV asks for."
+            }
+            (Class::Malformed, Self::Azure) => {
+                "Correct the name of the key, the URL of the vault, the name of the managed HSM and the client certificate, a PKCS#12 file without a password."
             }
         }
     }

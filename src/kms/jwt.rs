@@ -29,6 +29,13 @@ impl Signer {
         .map_err(|_| unusable())
     }
 
+    /// From PKCS#8.
+    pub(super) fn from_pkcs8(der: &[u8]) -> Result<Self, Failure> {
+        KeyPair::from_pkcs8(der)
+            .map(Self)
+            .map_err(|_| Failure::new(Class::Malformed, "its private key is no RSA key"))
+    }
+
     /// Header and claims, signed.
     pub(super) fn sign(
         &self,

@@ -5,6 +5,7 @@
 //! keep their class ([`Class`]) all the way to the person who reads them.
 
 pub mod aws;
+pub mod azure;
 mod blocking;
 mod envelope;
 mod error;

@@ -7,15 +7,16 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
+use zeroize::Zeroizing;
 
 use super::error::Error;
 use super::objects::Objects;
 use super::reconcile::Context;
 use crate::api::AWS_KEYS;
-use crate::api::v1alpha1::{AwsKms, FileMasterKey, GcpKms, GcpVendor, TikvSecurity};
+use crate::api::v1alpha1::{AwsKms, AzureKeyVault, FileMasterKey, GcpKms, GcpVendor, TikvSecurity};
 use crate::crypto::secret::SecretBytes;
 use crate::kms::aws::{self, Settings, StaticCredentials};
-use crate::kms::{Class, Kms, MasterKeyError, check_file_key, gcp};
+use crate::kms::{Class, Kms, MasterKeyError, azure, check_file_key, gcp};
 use crate::plan::observed::{MasterKeyClass, MasterKeyProof};
 
 /// A good proof holds for this long.
@@ -39,10 +40,11 @@ pub(super) async fn prove(
         return Ok(MasterKeyProof::NotAsked);
     };
     let key = &encryption.master_key;
-    let subject = match (&key.aws_kms, &key.gcp_kms, &key.file) {
-        (Some(key), None, None) => aws_subject(objects, key).await?,
-        (None, Some(key), None) => google_subject(objects, key).await?,
-        (None, None, Some(key)) => return prove_file(objects, key).await,
+    let subject = match (&key.aws_kms, &key.gcp_kms, &key.azure_key_vault, &key.file) {
+        (Some(key), None, None, None) => aws_subject(objects, key).await?,
+        (None, Some(key), None, None) => google_subject(objects, key).await?,
+        (None, None, Some(key), None) => azure_subject(objects, key).await?,
+        (None, None, None, Some(key)) => return prove_file(objects, key).await,
         // The planner says what is wrong with the spec.
         _ => return Ok(MasterKeyProof::NotAsked),
     };
@@ -132,6 +134,34 @@ async fn google_subject(
             },
             endpoint: key.endpoint.clone(),
             credentials,
+        })),
+    }))
+}
+
+async fn azure_subject(
+    objects: &Objects,
+    key: &AzureKeyVault,
+) -> Result<Result<Subject, MasterKeyProof>, Error> {
+    let reference = &key.client_certificate_secret;
+    let Some(secret) = objects.get::<Secret>(&reference.name).await? else {
+        return Ok(Err(no_secret(&reference.name)));
+    };
+    let Some(content) = content(&secret, &reference.key) else {
+        return Ok(Err(no_key(&reference.name, &reference.key)));
+    };
+    Ok(Ok(Subject {
+        what: format!("{:?}", (key, secret.resource_version())),
+        kms: Box::new(azure::AzureKeyVault::new(azure::Settings {
+            key_name: key.key_name.clone(),
+            vault_url: key.keyvault_url.clone(),
+            hsm_url: azure::hsm_url(&key.hsm_name),
+            tenant_id: key.tenant_id.clone(),
+            client_id: key.client_id.clone(),
+            credential: azure::Credential::Certificate {
+                content: SecretBytes::new(content.to_vec()),
+                password: Zeroizing::default(),
+            },
+            authority: azure::AUTHORITY.to_owned(),
         })),
     }))
 }

@@ -5,14 +5,17 @@ use std::net::IpAddr;
 
 use jiff::SignedDuration;
 
-use super::names::{CREDENTIALS, GOOGLE_CREDENTIALS, MASTER_KEY, MASTER_KEY_FILE, Part};
+use super::names::{
+    AZURE_CERTIFICATE, CREDENTIALS, GOOGLE_CREDENTIALS, MASTER_KEY, MASTER_KEY_FILE, Part,
+};
 use super::observed::Observed;
 use crate::api::desired::Verification;
 use crate::api::method::Method;
 use crate::api::v1alpha1::{
-    AwsKms, Environment, GcpKms, GcpVendor, MasterKey, ReencryptionPolicy, SelfSigned,
+    AwsKms, AzureKeyVault, Environment, GcpKms, GcpVendor, MasterKey, ReencryptionPolicy,
+    SelfSigned,
 };
-use crate::tikv::tikv_toml::{EncryptionConfig, MasterKeyConfig};
+use crate::tikv::tikv_toml::{AzureConfig, EncryptionConfig, MasterKeyConfig};
 
 /// Why nothing may be touched, and what a person must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -179,7 +182,7 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
                 return Err(Blocker::new(
                     "ForbiddenInProduction",
                     "production forbids the file master key, because it is stored in the cluster",
-                    "Write masterKey.awsKms or masterKey.gcpKms, or environment: staging.",
+                    "Write masterKey.awsKms, gcpKms or azureKeyVault, or environment: staging.",
                 ));
             }
             Some(EncryptionDesired {
@@ -235,10 +238,11 @@ impl ParsedKey {
 }
 
 fn master_key(key: &MasterKey) -> Result<ParsedKey, Blocker> {
-    match (&key.aws_kms, &key.gcp_kms, &key.file) {
-        (Some(kms), None, None) => Ok(aws(kms)),
-        (None, Some(kms), None) => google(kms),
-        (None, None, Some(file)) => {
+    match (&key.aws_kms, &key.gcp_kms, &key.azure_key_vault, &key.file) {
+        (Some(kms), None, None, None) => Ok(aws(kms)),
+        (None, Some(kms), None, None) => google(kms),
+        (None, None, Some(vault), None) => Ok(azure(vault)),
+        (None, None, None, Some(file)) => {
             let path = format!("{MASTER_KEY}/{MASTER_KEY_FILE}");
             Ok(ParsedKey {
                 key_secret: Some((file.secret.name.clone(), file.secret.key.clone())),
@@ -248,7 +252,7 @@ fn master_key(key: &MasterKey) -> Result<ParsedKey, Blocker> {
         _ => Err(Blocker::new(
             "InvalidSpec",
             "encryption.masterKey does not name exactly one master key",
-            "Write one of awsKms, gcpKms and file.",
+            "Write one of awsKms, gcpKms, azureKeyVault and file.",
         )),
     }
 }
@@ -262,6 +266,28 @@ fn aws(kms: &AwsKms) -> ParsedKey {
             region: kms.region.clone(),
             endpoint: kms.endpoint.clone(),
         })
+    }
+}
+
+fn azure(vault: &AzureKeyVault) -> ParsedKey {
+    let config = MasterKeyConfig::AzureKeyVault {
+        key_name: vault.key_name.clone(),
+        azure: AzureConfig {
+            tenant_id: vault.tenant_id.clone(),
+            client_id: vault.client_id.clone(),
+            keyvault_url: vault.keyvault_url.clone(),
+            hsm_name: vault.hsm_name.clone(),
+            hsm_url: format!("https://{}.managedhsm.azure.net/", vault.hsm_name),
+            certificate_file: format!("{CREDENTIALS}/{AZURE_CERTIFICATE}"),
+        },
+    };
+    ParsedKey {
+        credentials_file: Some(SecretFile {
+            secret: vault.client_certificate_secret.name.clone(),
+            key: vault.client_certificate_secret.key.clone(),
+            file: AZURE_CERTIFICATE,
+        }),
+        ..ParsedKey::new(config)
     }
 }
 

@@ -73,6 +73,8 @@ pub const MASTER_KEY_FILE: &str = "key";
 pub const CREDENTIALS: &str = "/var/lib/tikv-security/credentials";
 /// Credentials file of Google in that directory.
 pub const GOOGLE_CREDENTIALS: &str = "google.json";
+/// Client certificate for Azure in that directory.
+pub const AZURE_CERTIFICATE: &str = "azure.pfx";
 /// Volumes that are added to the pod template.
 pub const VOLUME_TLS: &str = "tikv-security-tls";
 /// Volume of the agent's leaf.

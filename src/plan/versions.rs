@@ -16,6 +16,7 @@ pub fn kms(observed: &Observed, desired: &Desired, tikv: &Layout<'_>) -> Result<
             vendor: "gcp_v2", ..
         } => ("gcpKms with vendor gcp_v2", "8.5.7", Some("9.0.0-beta.1")),
         MasterKeyConfig::GcpKms { .. } => ("gcpKms", "8.0.0", None),
+        MasterKeyConfig::AzureKeyVault { .. } => ("azureKeyVault", "7.2.0", None),
         MasterKeyConfig::AwsKms { .. } | MasterKeyConfig::File { .. } => return Ok(()),
     };
     let first = Version::parse(since);

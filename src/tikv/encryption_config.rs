@@ -54,6 +54,48 @@ pub enum MasterKeyConfig {
         /// Credentials file; `None` for Google's default credentials.
         credential_file: Option<PathBuf>,
     },
+    /// A key in Azure Key Vault.
+    AzureKeyVault {
+        /// Name of the key.
+        key_name: String,
+        /// URL of its vault.
+        keyvault_url: String,
+        /// Name of the managed HSM that makes random bytes.
+        hsm_name: String,
+        /// Directory of the application.
+        tenant_id: String,
+        /// The application.
+        client_id: String,
+        /// How it shows who it is.
+        credential: AzureCredential,
+    },
+}
+
+/// How an application shows Azure who it is. Never shown.
+#[derive(Clone)]
+pub enum AzureCredential {
+    /// `client-certificate-path`: PKCS#12.
+    CertificateFile {
+        /// Where.
+        path: PathBuf,
+        /// `client-certificate-password`.
+        password: Zeroizing<String>,
+    },
+    /// `client-certificate`: PKCS#12 in base64.
+    Certificate {
+        /// The base64.
+        content: Zeroizing<String>,
+        /// `client-certificate-password`.
+        password: Zeroizing<String>,
+    },
+    /// `client-secret`.
+    Secret(Zeroizing<String>),
+}
+
+impl fmt::Debug for AzureCredential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AzureCredential(..)")
+    }
 }
 
 /// `[….master-key.aws]`. Never shown.
@@ -101,7 +143,7 @@ pub enum EncryptionConfigError {
     Missing(String),
     /// A KMS that this program does not speak to.
     #[error(
-        "security.encryption.{table}.vendor is {found:?}; this version knows aws, gcp and gcp_v2"
+        "security.encryption.{table}.vendor is {found:?}; this version knows aws, azure, gcp and gcp_v2"
     )]
     Vendor {
         /// The table.
@@ -193,6 +235,7 @@ fn kms(
             let endpoint = optional("endpoint")?.filter(|_| v2);
             google(table, name, key_id, v2, endpoint)
         }
+        "azure" => azure(table, name, key_id),
         _ => Err(EncryptionConfigError::Vendor {
             table: name,
             found: vendor,
@@ -217,6 +260,40 @@ fn google(
         v2,
         endpoint,
         credential_file: credential_file.map(PathBuf::from),
+    })
+}
+
+fn azure(
+    parent: &dyn TableLike,
+    name: &str,
+    key_name: String,
+) -> Result<MasterKeyConfig, EncryptionConfigError> {
+    let section = format!("{name}.azure");
+    let missing = |key: &str| EncryptionConfigError::Missing(format!("{section}{key}"));
+    let azure = table(parent.get("azure"), &section)?.ok_or_else(|| missing(""))?;
+    let optional = |key: &str| -> Result<Option<String>, EncryptionConfigError> {
+        Ok(text(azure, &section, key)?.filter(|text| !text.is_empty()))
+    };
+    let needed = |key: &str| optional(key)?.ok_or_else(|| missing(&format!(".{key}")));
+    let secret = |key: &str| optional(key).map(|text| text.map(Zeroizing::new));
+    let password = secret("client-certificate-password")?.unwrap_or_default();
+    // In the order in which TiKV looks (facts, encryption at rest §1.2).
+    let credential = if let Some(content) = secret("client-certificate")? {
+        AzureCredential::Certificate { content, password }
+    } else if let Some(path) = optional("client-certificate-path")? {
+        let path = path.into();
+        AzureCredential::CertificateFile { path, password }
+    } else {
+        let secret = secret("client-secret")?;
+        AzureCredential::Secret(secret.ok_or_else(|| missing(".client-certificate-path"))?)
+    };
+    Ok(MasterKeyConfig::AzureKeyVault {
+        key_name,
+        keyvault_url: needed("keyvault-url")?,
+        hsm_name: needed("hsm-name")?,
+        tenant_id: needed("tenant-id")?,
+        client_id: needed("client-id")?,
+        credential,
     })
 }
 
@@ -268,7 +345,7 @@ fn text(
 
 #[cfg(test)]
 mod tests {
-    use super::{MasterKeyConfig, Method, parse};
+    use super::{AzureCredential, MasterKeyConfig, Method, parse};
 
     #[test]
     fn nothing_said_is_no_encryption() {
@@ -326,6 +403,40 @@ mod tests {
     }
 
     #[test]
+    fn the_credentials_of_azure_are_taken_in_the_order_of_tikv_and_not_shown() {
+        let azure = |credentials: &str| {
+            let found = parse(&format!(
+                "[security.encryption.master-key]\ntype = \"kms\"\nkey-id = \"k\"\nvendor = \"azure\"\n\
+                 [security.encryption.master-key.azure]\ntenant-id = \"t\"\nclient-id = \"c\"\n\
+                 keyvault-url = \"https://v.vault.azure.net\"\nhsm-name = \"h\"\n{credentials}\n",
+            ))
+            .unwrap();
+            assert!(!format!("{found:?}").contains("hidden"), "{found:?}");
+            let MasterKeyConfig::AzureKeyVault { credential, .. } = found.master_key else {
+                panic!("not Azure's");
+            };
+            credential
+        };
+        let (secret, path) = (
+            "client-secret = \"hidden\"",
+            "client-certificate-path = \"/p\"",
+        );
+        let password = "client-certificate-password = \"hidden\"";
+        let inline = "client-certificate = \"hidden\"";
+        assert!(matches!(azure(secret), AzureCredential::Secret(_)));
+        let AzureCredential::CertificateFile { password, .. } =
+            azure(&[secret, path, password].join("\n"))
+        else {
+            panic!("not the file");
+        };
+        assert_eq!(*password, "hidden");
+        assert!(matches!(
+            azure(&[secret, path, inline].join("\n")),
+            AzureCredential::Certificate { .. }
+        ));
+    }
+
+    #[test]
     fn what_tikv_refuses_is_refused() {
         let refused = |body: &str| {
             let text = format!("[security.encryption]\n{body}");
@@ -345,8 +456,14 @@ mod tests {
             "security.encryption.master-key.key-id must be set"
         );
         assert!(
-            refused("master-key = { type = \"kms\", key-id = \"k\", vendor = \"azure\" }")
-                .contains("azure")
+            refused("master-key = { type = \"kms\", key-id = \"k\", vendor = \"ibm\" }")
+                .contains("ibm")
+        );
+        assert_eq!(
+            refused(
+                "master-key = { type = \"kms\", key-id = \"k\", vendor = \"azure\", azure = { tenant-id = \"t\" } }"
+            ),
+            "security.encryption.master-key.azure.client-certificate-path must be set"
         );
         assert_eq!(
             refused("master-key = { type = \"kms\", key-id = \"k\", vendor = \"gcp\" }"),

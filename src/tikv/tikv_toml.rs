@@ -57,11 +57,35 @@ pub enum MasterKeyConfig {
         /// `gcp.credential-file-path`; Google's default credentials without it.
         credential_file: Option<String>,
     },
+    /// Azure Key Vault.
+    AzureKeyVault {
+        /// `key-id`: name of the key.
+        key_name: String,
+        /// `azure`.
+        azure: AzureConfig,
+    },
     /// A file of 65 bytes.
     File {
         /// `path`.
         path: String,
     },
+}
+
+/// `[security.encryption.master-key.azure]`, without what TiKV would print.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AzureConfig {
+    /// `tenant-id`.
+    pub tenant_id: String,
+    /// `client-id`.
+    pub client_id: String,
+    /// `keyvault-url`.
+    pub keyvault_url: String,
+    /// `hsm-name`.
+    pub hsm_name: String,
+    /// `hsm-url`.
+    pub hsm_url: String,
+    /// `client-certificate-path`.
+    pub certificate_file: String,
 }
 
 /// Why a file can not be changed.
@@ -125,10 +149,11 @@ pub fn text_at(source: &str, path: &[&str]) -> Result<Option<String>, TomlProble
 /// Dotted names of keys that hold a secret in the clear: TiKV prints them in its log, in `last_tikv.toml` and at
 /// `GET /config` (facts, encryption at rest §1.3).
 pub fn secrets_in_the_clear(source: &str) -> Result<Vec<String>, TomlProblem> {
-    const SECRET: [&str; 4] = [
+    const SECRET: [&str; 5] = [
         "access-key",
         "secret-access-key",
         "client-secret",
+        "client-certificate",
         "client-certificate-password",
     ];
     let document = parse(source)?;
@@ -171,6 +196,7 @@ fn master_key(section: &mut dyn TableLike, wanted: &MasterKeyConfig) -> Result<(
     let (name, vendor, identity) = match wanted {
         MasterKeyConfig::AwsKms { key_id, .. } => ("kms", "aws", key_id),
         MasterKeyConfig::GcpKms { key_id, vendor, .. } => ("kms", *vendor, key_id),
+        MasterKeyConfig::AzureKeyVault { key_name, .. } => ("kms", "azure", key_name),
         MasterKeyConfig::File { path } => ("file", "", path),
     };
     let found = match (kind.as_str(), text(section, "vendor")) {
@@ -207,6 +233,29 @@ fn master_key(section: &mut dyn TableLike, wanted: &MasterKeyConfig) -> Result<(
             // TiKV demands the table, even when nothing is in it (facts, encryption at rest §1.2).
             let gcp = explicit_table(section, "gcp")?;
             set_or_remove(gcp, "credential-file-path", credential_file.as_deref());
+        }
+        MasterKeyConfig::AzureKeyVault {
+            key_name,
+            azure: wanted,
+        } => {
+            set(section, "vendor", value(vendor));
+            set(section, "key-id", value(key_name));
+            let azure = explicit_table(section, "azure")?;
+            set(azure, "tenant-id", value(&wanted.tenant_id));
+            set(azure, "client-id", value(&wanted.client_id));
+            set(azure, "keyvault-url", value(&wanted.keyvault_url));
+            set(azure, "hsm-name", value(&wanted.hsm_name));
+            set(azure, "hsm-url", value(&wanted.hsm_url));
+            let path = value(&wanted.certificate_file);
+            set(azure, "client-certificate-path", path);
+            // What a person wrote in the clear goes: it would win over the file, or be its wrong password.
+            for secret in [
+                "client-certificate",
+                "client-certificate-password",
+                "client-secret",
+            ] {
+                azure.remove(secret);
+            }
         }
         MasterKeyConfig::File { path } => set(section, "path", value(path)),
     }
@@ -396,6 +445,42 @@ mod tests {
             );
             assert_eq!(edit(&edited, &google(Some("/c/key.json"))).unwrap(), edited);
         }
+    }
+
+    #[test]
+    fn credentials_of_azure_in_the_clear_make_way_for_the_file() {
+        let mut change = change();
+        if let Some(encryption) = &mut change.encryption {
+            encryption.master_key = MasterKeyConfig::AzureKeyVault {
+                key_name: "stores".into(),
+                azure: AzureConfig {
+                    tenant_id: "t".into(),
+                    client_id: "c".into(),
+                    keyvault_url: "https://v.vault.azure.net".into(),
+                    hsm_name: "h".into(),
+                    hsm_url: "https://h.managedhsm.azure.net/".into(),
+                    certificate_file: "/c/azure.pfx".into(),
+                },
+            };
+        }
+        let source = "[security.encryption.master-key]\ntype = \"kms\"\nvendor = \"azure\"\nkey-id = \"stores\"\n[security.encryption.master-key.azure]\nclient-secret = \"s\"\nclient-certificate-password = \"p\"\n";
+        assert_eq!(secrets_in_the_clear(source).unwrap().len(), 2);
+        let edited = edit(source, &change).unwrap();
+        assert!(
+            secrets_in_the_clear(&edited).unwrap().is_empty(),
+            "{edited}"
+        );
+        let section = ["security", "encryption", "master-key", "azure"];
+        let read = |key| text_at(&edited, &[&section[..], &[key]].concat()).unwrap();
+        assert_eq!(
+            read("client-certificate-path").as_deref(),
+            Some("/c/azure.pfx")
+        );
+        assert_eq!(
+            read("keyvault-url").as_deref(),
+            Some("https://v.vault.azure.net")
+        );
+        assert_eq!(edit(&edited, &change).unwrap(), edited);
     }
 
     #[test]

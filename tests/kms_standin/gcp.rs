@@ -13,7 +13,7 @@ use tikv_security::crypto::secret::SecretBytes;
 use tikv_security::kms::Kms;
 use tikv_security::kms::gcp::{Credentials, GcpKms, Settings, Vendor};
 
-use super::{Asked, Said, Standin, Weather, claims, serve};
+use super::{Asked, Said, Standin, Weather, claims, html, serve};
 
 const RING: &str = "projects/p/locations/europe-west3/keyRings/r/cryptoKeys";
 const LOCATION: &str = "projects/p/locations/europe-west3";
@@ -360,15 +360,6 @@ fn exchange(asked: &Asked) -> Said {
 fn refusal(status: u16, word: &str, message: &str) -> Said {
     let error = json!({"code": status, "message": message, "status": word});
     Said::json(status, &json!({"error": error}))
-}
-
-fn html(status: u16) -> Said {
-    let body = "<html>Bad gateway</html>".to_owned();
-    Said {
-        status,
-        body,
-        after: None,
-    }
 }
 
 fn new() -> [u8; 32] {

@@ -1,6 +1,7 @@
 //! Stand-ins for key management services that no package registry carries: the real wire protocol and real
 //! cryptography, answers and refusals in the words of the vendors' API documentation. Not the services themselves.
 
+pub mod azure;
 pub mod gcp;
 
 use std::convert::Infallible;
@@ -94,6 +95,16 @@ impl Said {
             body: body.to_string(),
             after: None,
         }
+    }
+}
+
+/// What a proxy says when it reaches nobody.
+pub fn html(status: u16) -> Said {
+    let body = "<html>Bad gateway</html>".to_owned();
+    Said {
+        status,
+        body,
+        after: None,
     }
 }
 

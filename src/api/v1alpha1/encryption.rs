@@ -29,8 +29,8 @@ pub struct Encryption {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("[has(self.awsKms), has(self.gcpKms), has(self.file)].exists_one(one, one)").message("exactly one master key: write one of awsKms, gcpKms and file"),
-    validation = Rule::new("has(self.awsKms) == has(oldSelf.awsKms) && has(self.gcpKms) == has(oldSelf.gcpKms)").message("the kind of the master key can not be changed: the stores' keys are wrapped by the present one; keep it")
+    validation = Rule::new("[has(self.awsKms), has(self.gcpKms), has(self.azureKeyVault), has(self.file)].exists_one(one, one)").message("exactly one master key: write one of awsKms, gcpKms, azureKeyVault and file"),
+    validation = Rule::new("has(self.awsKms) == has(oldSelf.awsKms) && has(self.gcpKms) == has(oldSelf.gcpKms) && has(self.azureKeyVault) == has(oldSelf.azureKeyVault)").message("the kind of the master key can not be changed: the stores' keys are wrapped by the present one; keep it")
 )]
 pub struct MasterKey {
     /// AWS KMS, or whatever speaks its protocol.
@@ -39,6 +39,9 @@ pub struct MasterKey {
     /// Google Cloud KMS. TiKV 8.0.0 or later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gcp_kms: Option<GcpKms>,
+    /// Azure Key Vault, with a managed HSM beside it. TiKV 7.2.0 or later.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub azure_key_vault: Option<AzureKeyVault>,
     /// A key in a Secret. Not in production.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FileMasterKey>,
@@ -111,6 +114,35 @@ impl GcpVendor {
             Self::GcpV2 => "gcp_v2",
         }
     }
+}
+
+/// A key in Azure Key Vault or in a managed HSM. TiKV knows public Azure only.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AzureKeyVault {
+    /// Name of an RSA key, without a version: TiKV uses the current one, so the key must never be rotated in the vault.
+    #[schemars(length(max = 127), regex(pattern = "^[0-9A-Za-z-]+$"))]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("the master key can not be changed: the stores' keys are wrapped by the present one; keep the keyName"))]
+    pub key_name: String,
+    /// URL of the vault or managed HSM that has the key: `https://NAME.vault.azure.net` or `https://NAME.managedhsm.azure.net`.
+    #[schemars(
+        length(max = 256),
+        regex(pattern = "^https://[0-9A-Za-z-]+[.][0-9A-Za-z.-]+/?$")
+    )]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("the master key can not be changed: the stores' keys are wrapped by the present one; keep the keyvaultUrl"))]
+    pub keyvault_url: String,
+    /// Name of a managed HSM, the first label of its address: TiKV has it make the random bytes of data keys.
+    #[schemars(length(max = 63), regex(pattern = "^[0-9A-Za-z-]+$"))]
+    pub hsm_name: String,
+    /// Directory (tenant) of the application.
+    #[schemars(length(max = 253), regex(pattern = "^[0-9A-Za-z.-]+$"))]
+    pub tenant_id: String,
+    /// The application (client) that may use the key.
+    #[schemars(length(max = 64), regex(pattern = "^[0-9A-Za-z-]+$"))]
+    pub client_id: String,
+    /// Certificate and key of the application in a Secret: PKCS#12 without a password. It is the only way of TiKV that
+    /// puts no secret into its configuration, which it prints.
+    pub client_certificate_secret: SecretKeyRef,
 }
 
 /// A master key in a Secret, mounted as TiKV's `file` key.

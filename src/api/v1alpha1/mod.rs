@@ -12,7 +12,7 @@ mod volume;
 pub use cluster::{Cluster, ConfigMapRef, StatefulSetRef, Workload};
 pub use duration::{GoDuration, InvalidDuration};
 pub use encryption::{
-    AwsKms, Encryption, FileMasterKey, GcpKms, GcpVendor, MasterKey, Reencryption,
+    AwsKms, AzureKeyVault, Encryption, FileMasterKey, GcpKms, GcpVendor, MasterKey, Reencryption,
     ReencryptionPolicy, SecretKeyRef, SecretRef,
 };
 pub use rollout::{Rollout, Rotate};

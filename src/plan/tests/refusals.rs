@@ -142,6 +142,26 @@ fn a_tikv_that_knows_the_kms_gets_its_credentials_by_file() {
 }
 
 #[test]
+fn azure_gets_a_certificate_by_file_and_a_tikv_that_knows_it() {
+    let mut spec = spec();
+    spec["encryption"]["masterKey"] = json!({"azureKeyVault": {
+        "keyName": "stores", "keyvaultUrl": "https://v.vault.azure.net", "hsmName": "h", "tenantId": "t", "clientId": "c",
+        "clientCertificateSecret": {"name": "azure", "key": "app.pfx"},
+    }});
+    let mut world = World::new(spec.clone(), true);
+    world.pd().stores[0].version = "7.1.6".into();
+    refused("azure", &mut world, "TikvTooOld", "from 7.2.0 on");
+    let text = format!("{:?}", World::new(spec, true).reconcile(None).actions);
+    for part in [
+        "client-certificate-path = \\\"/var/lib/tikv-security/credentials/azure.pfx\\\"",
+        "hsm-url = \\\"https://h.managedhsm.azure.net/\\\"",
+        "app.pfx",
+    ] {
+        assert!(text.contains(part), "{part} is not in {text}");
+    }
+}
+
+#[test]
 fn what_the_cluster_lacks() {
     let mut world = World::new(spec(), true);
     world.seen.tikv.stateful_set = None;
