@@ -21,7 +21,7 @@ pub struct LimitArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     threads: Option<u16>,
     /// After this time, as in 90m, begin nothing more and leave a store with which TiKV can start; exit code 5 then, and the
-    /// same command does the rest
+    /// printed command does the rest
     #[arg(long, value_name = "DURATION")]
     time_limit: Option<GoDuration>,
 }

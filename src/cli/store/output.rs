@@ -83,18 +83,17 @@ pub fn table(head: &[&str], rows: &[Vec<String>], right: &[usize]) -> String {
 
 /// Prints findings for people, the worst first.
 pub fn findings(findings: &[Finding]) -> String {
-    let lines = findings.iter().map(|finding| {
+    findings.iter().fold(String::new(), |text, finding| {
         let severity = match finding.severity {
             Severity::Error => "ERROR",
             Severity::Warning => "warning",
             Severity::Info => "note",
         };
-        format!(
+        text + &format!(
             "{severity}: {}\n  next: {}\n",
             finding.message, finding.remedy
         )
-    });
-    lines.collect()
+    })
 }
 
 /// Bytes as people read them.

@@ -40,7 +40,7 @@ struct Line {
 
 impl Progress {
     /// Begins to count.
-    pub fn new() -> Self {
+    pub fn start() -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::new(0);
             let style =

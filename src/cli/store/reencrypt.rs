@@ -153,7 +153,7 @@ impl ReencryptArgs {
                 ));
             }
         }
-        let progress = Progress::new();
+        let progress = Progress::start();
         let bar = progress.bar();
         signals::watch(move || {
             let words = "stopping at the next safe place; once more to stop at once";
