@@ -138,7 +138,7 @@ impl Metrics {
     }
 
     /// All numbers about one `TikvSecurity` from now on; those that are not among them go. None when it is gone.
-    pub fn show(&self, namespace: &str, name: &str, numbers: Vec<(Series, i64)>) {
+    pub fn show(&self, namespace: &str, name: &str, numbers: &[(Series, i64)]) {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         let before = shown.remove(&owner(namespace, name)).unwrap_or_default();
         let now: HashSet<Series> = numbers.iter().map(|(series, _)| series.clone()).collect();
@@ -150,7 +150,7 @@ impl Metrics {
                 family.remove(&labelled(namespace, name, of));
             }
         }
-        for (series, value) in &numbers {
+        for (series, value) in numbers {
             if let Series::Served(pod, port) = series {
                 self.served_not_after
                     .get_or_create(&listener(namespace, name, pod, *port))
@@ -212,13 +212,13 @@ mod tests {
         let metrics = Metrics::default();
         let both = [("tikv-0", 7), ("tikv-1", 0)];
         let both = both.map(|(pod, bytes)| (Series::Plaintext(pod.into()), bytes));
-        metrics.show("prod", "db", both.to_vec());
+        metrics.show("prod", "db", &both);
         metrics.show(
             "prod",
             "other",
-            vec![(Series::Served("tikv-1".into(), 20160), 9)],
+            &[(Series::Served("tikv-1".into(), 20160), 9)],
         );
-        metrics.show("prod", "db", both[..1].to_vec());
+        metrics.show("prod", "db", &both[..1]);
         let text = metrics.render();
         assert!(
             text.contains(r#"plaintext_bytes{namespace="prod",name="db",of="tikv-0"} 7"#),
@@ -226,7 +226,7 @@ mod tests {
         );
         assert!(!text.contains(r#"of="tikv-1""#), "{text}");
         assert!(text.contains(r#"pod="tikv-1",port="20160"} 9"#), "{text}");
-        metrics.show("prod", "db", Vec::new());
+        metrics.show("prod", "db", &[]);
         assert!(!metrics.render().contains(r#"name="db""#));
     }
 }

@@ -74,7 +74,7 @@ pub(super) async fn reconcile(
     let resource = match found.map_err(Error::kube(format!("reading {namespace}/{name}")))? {
         // Deleted, or made anew: then it comes under its own UID.
         None => {
-            context.metrics.show(&namespace, &name, Vec::new());
+            context.metrics.show(&namespace, &name, &[]);
             return Ok(LATER);
         }
         Some(DeserializeGuard(Ok(resource))) if resource.uid().as_ref() != Some(&uid) => {

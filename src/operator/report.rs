@@ -144,5 +144,5 @@ pub(super) fn metrics(metrics: &Metrics, observed: &Observed, status: &TikvSecur
         numbers.push((series, i64::from(condition.status == "True")));
     }
     numbers.push((Series::Phase(format!("{:?}", status.rollout.phase)), 1));
-    metrics.show(observed.namespace(), observed.name(), numbers);
+    metrics.show(observed.namespace(), observed.name(), &numbers);
 }
