@@ -20,6 +20,8 @@ use crate::wire::kv::{
 
 type Store = Arc<Replicas>;
 
+// Rows of a scan for which there is memory.
+const MOST: u32 = 1 << 24;
 // What `KvCheckTxnStatus` did.
 const NO_ACTION: i32 = 0;
 const TTL_EXPIRE_ROLLBACK: i32 = 1;
@@ -62,6 +64,14 @@ pub async fn batch_get(store: &Store, request: BatchGetRequest) -> Result<BatchG
 }
 
 pub async fn scan(store: &Store, request: ScanRequest) -> Result<ScanResponse, Fault> {
+    if request.limit > MOST {
+        // TiKV makes room for all of them at once, and ends when there is none.
+        crate::log(&format!(
+            "[FATAL] memory allocation for {} rows failed",
+            request.limit
+        ));
+        std::process::abort();
+    }
     let led = led(store, request.context)?;
     let (from, to) = if request.reverse {
         (&request.end_key, &request.start_key)

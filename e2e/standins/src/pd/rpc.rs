@@ -5,7 +5,7 @@ use prost::Message;
 use super::member::MemberNode;
 use super::state::{RegionInfo, State, VERSION};
 use crate::net::server::{Call, Reply};
-use crate::net::stream::{UNAVAILABLE, UNIMPLEMENTED, UNKNOWN};
+use crate::net::stream::{FAILED_PRECONDITION, UNAVAILABLE, UNIMPLEMENTED, UNKNOWN};
 use crate::wire::pd::{
     Cluster, GetAllStoresResponse, GetClusterConfigResponse, GetMembersResponse,
     GetRegionByIdRequest, GetRegionRequest, GetRegionResponse, GetStoreRequest, GetStoreResponse,
@@ -24,6 +24,17 @@ pub async fn handle(node: &MemberNode, call: &Call) -> Reply {
         return Reply::Failure(UNAVAILABLE, "not leader".into());
     }
     let state = node.snapshot();
+    let asked = HeaderOnly::decode(&call.body[..])
+        .ok()
+        .and_then(|request| request.header)
+        .unwrap_or_default();
+    if asked.cluster_id != state.cluster {
+        let error = format!(
+            "mismatch cluster id, need {} but got {}",
+            state.cluster, asked.cluster_id
+        );
+        return Reply::Failure(FAILED_PRECONDITION, error);
+    }
     let header = Some(header(&state));
     let done = match method {
         "Tso" => decoded(call).and_then(|request: TsoRequest| tso(node, &request, header)),

@@ -18,17 +18,6 @@ pub struct Copy {
     directory: TempDir,
 }
 
-/// The names of all stores.
-pub fn names() -> Vec<String> {
-    let entries = fs::read_dir(stores()).unwrap().flatten();
-    let found = entries.filter(|entry| entry.path().join("manifest.json").is_file());
-    let mut names: Vec<String> = found
-        .map(|entry| entry.file_name().to_string_lossy().into_owned())
-        .collect();
-    names.sort();
-    names
-}
-
 impl Copy {
     /// The store's names in `file.dict` are changed to its new place.
     pub fn unpack(name: &str) -> Self {
@@ -95,6 +84,7 @@ impl Copy {
     }
 }
 
-fn stores() -> PathBuf {
+/// Where the stores are.
+pub fn stores() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/stores")
 }
