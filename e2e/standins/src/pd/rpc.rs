@@ -9,7 +9,7 @@ use crate::net::stream::{FAILED_PRECONDITION, UNAVAILABLE, UNIMPLEMENTED, UNKNOW
 use crate::wire::pd::{
     Cluster, GetAllStoresResponse, GetClusterConfigResponse, GetMembersResponse,
     GetRegionByIdRequest, GetRegionRequest, GetRegionResponse, GetStoreRequest, GetStoreResponse,
-    IsBootstrappedResponse, LedRegion, Member, PdError, ResponseHeader, SafePoint,
+    HeaderOnly, IsBootstrappedResponse, LedRegion, Member, PdError, ResponseHeader, SafePoint,
     ScanRegionsRequest, ScanRegionsResponse, Timestamp, TsoRequest, TsoResponse,
 };
 use crate::wire::region::{Peer, Store, peer};
