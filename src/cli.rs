@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod agent_ready;
+pub mod bench;
 pub mod crds;
 pub mod operator;
 pub mod reference;
@@ -41,6 +42,7 @@ enum Command {
     Agent(agent::AgentArgs),
     /// Start-up probe of the agent: 0 when TiKV may start
     AgentReady(agent_ready::AgentReadyArgs),
+    Bench(bench::BenchArgs),
     Operator(operator::OperatorArgs),
     Render(render::RenderArgs),
     Crds(crds::CrdsArgs),
@@ -56,6 +58,7 @@ pub fn main() -> ExitCode {
         Command::Watch(args) => store::watch::main(&args),
         Command::Agent(args) => agent::main(&args),
         Command::AgentReady(args) => agent_ready::run(&args),
+        Command::Bench(args) => bench::main(&args),
         Command::Operator(args) => operator::main(args),
         Command::Render(args) => render::main(&args),
         Command::Crds(args) => crds::main(&args),
