@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write;
-use std::path::Path;
 
 use super::contest::{self, Contestant, Report};
 use super::scratch::{self, Scratch, Took, measure};
