@@ -52,7 +52,7 @@ fn load(db: &Path, bytes: u64) -> Result<(), String> {
     for _ in 0..bytes / VALUE as u64 {
         noise.fill(&mut value);
         line.clear();
-        line.extend_from_slice(format!("{:016x} ==> 0x", noise.next()).as_bytes());
+        line.extend_from_slice(format!("{:016x} ==> 0x", noise.word()).as_bytes());
         for byte in value {
             const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
             line.push(DIGITS[usize::from(byte >> 4)]);
