@@ -36,9 +36,10 @@ fn fill(dir: &Path, small: usize) -> BTreeMap<PathBuf, Vec<u8>> {
     let db = dir.join("db");
     fs::create_dir(&db).unwrap();
     let mut contents = BTreeMap::new();
-    let sizes = (0..small)
-        .map(|at| at * 97 % 9000)
-        .chain([1 << 20, (3 << 20) + 123, (2 << 20) - 8]);
+    let sizes =
+        (0..small)
+            .map(|at| at * 97 % 9000)
+            .chain([1 << 20, (3 << 20) + 123, (2 << 20) - 8]);
     for (at, size) in sizes.enumerate() {
         let path = db.join(format!("{at:06}.sst"));
         let bytes = table(size, at);
@@ -98,7 +99,11 @@ fn there_and_back(dir: &Path) {
             assert!(fs::read(path).unwrap() != *bytes, "{}", path.display());
         }
         let meta = fs::metadata(dir.join("db/000001.sst")).unwrap();
-        assert_eq!(meta.nlink(), NAMES as u64, "names of one file stay together");
+        assert_eq!(
+            meta.nlink(),
+            NAMES as u64,
+            "names of one file stay together"
+        );
     }
     let back = to(Method::Plaintext);
     run(dir, &back, Verification::Full, threads(2), &Silent).unwrap();
@@ -191,7 +196,13 @@ fn pause_and_go_on(stop: bool) -> (tempfile::TempDir, BTreeMap<PathBuf, Vec<u8>>
     let interrupted = std::thread::scope(|scope| {
         let run = scope.spawn(|| {
             let target = to(Method::Aes256Ctr);
-            run(dir.path(), &target, Verification::Full, threads(1), &observer)
+            run(
+                dir.path(),
+                &target,
+                Verification::Full,
+                threads(1),
+                &observer,
+            )
         });
         paused.recv().unwrap();
         assert_eq!(observer.bytes.load(Ordering::SeqCst), 0);
