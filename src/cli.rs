@@ -8,6 +8,7 @@ pub mod operator;
 pub mod reference;
 pub mod render;
 pub mod store;
+pub mod version;
 
 use std::process::ExitCode;
 
@@ -46,6 +47,7 @@ enum Command {
     Operator(operator::OperatorArgs),
     Render(render::RenderArgs),
     Crds(crds::CrdsArgs),
+    Version(version::VersionArgs),
 }
 
 /// Runs the command line.
@@ -61,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::main(&args),
         Command::Operator(args) => operator::main(args),
         Command::Render(args) => render::main(&args),
+        Command::Version(args) => version::main(&args),
         Command::Crds(args) => crds::main(&args),
     }
 }

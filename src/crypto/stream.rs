@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::kernel::{self, Schedule};
+use super::kernel::{self, Backend, Schedule};
 use super::secret::SecretBytes;
 use crate::api::method::Method;
 
@@ -30,6 +30,16 @@ impl CtrStream {
         key: &SecretBytes,
         iv: [u8; BLOCK],
     ) -> Result<Option<Self>, KeyLength> {
+        Self::on(Backend::chosen(), method, key, iv)
+    }
+
+    /// The same on a certain back end, which this CPU must have.
+    pub fn on(
+        backend: Backend,
+        method: Method,
+        key: &SecretBytes,
+        iv: [u8; BLOCK],
+    ) -> Result<Option<Self>, KeyLength> {
         if key.expose().len() != method.key_len() {
             return Err(KeyLength {
                 method,
@@ -37,20 +47,12 @@ impl CtrStream {
                 actual: key.expose().len(),
             });
         }
-        Ok(Schedule::expand(method, key.expose()).map(|schedule| Self {
-            schedule,
-            iv: u128::from_be_bytes(iv),
-        }))
-    }
-}
-
-#[cfg(test)]
-impl CtrStream {
-    pub(super) fn from_parts(schedule: Schedule, iv: [u8; BLOCK]) -> Self {
-        Self {
-            schedule,
-            iv: u128::from_be_bytes(iv),
-        }
+        Ok(
+            Schedule::expand(backend, method, key.expose()).map(|schedule| Self {
+                schedule,
+                iv: u128::from_be_bytes(iv),
+            }),
+        )
     }
 }
 

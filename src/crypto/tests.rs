@@ -2,7 +2,6 @@
 
 use openssl::symm::{Cipher, Crypter, Mode};
 
-use super::kernel::Schedule;
 use super::*;
 use crate::api::method::Method;
 use crate::crypto::secret::SecretBytes;
@@ -147,7 +146,7 @@ fn fact_iv(name: char) -> [u8; 16] {
 }
 
 fn stream(backend: Backend, method: Method, key: &[u8], iv: [u8; 16]) -> Option<CtrStream> {
-    Schedule::expand_for(backend, method, key).map(|schedule| CtrStream::from_parts(schedule, iv))
+    CtrStream::on(backend, method, &SecretBytes::new(key.to_vec()), iv).unwrap()
 }
 
 /// Back ends of this machine; a missing one is said, not passed over.

@@ -1,5 +1,6 @@
 //! Contestants take turns; medians count.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -43,7 +44,7 @@ pub struct Report {
 #[serde(rename_all = "camelCase")]
 pub struct Line {
     /// Name.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// 10^9 bytes of the store a second.
     pub gb_per_second: f64,
     /// Time that passed.
@@ -87,7 +88,7 @@ pub fn hold(contestants: &mut [Contestant<'_>], rounds: u32) -> Result<Vec<Line>
         .map(|at| {
             let others = || (0..count).filter(|other| contestants[at].ours && *other != at);
             Line {
-                name: contestants[at].name,
+                name: contestants[at].name.into(),
                 gb_per_second: 1.0 / per_gb(at).0,
                 seconds: medians[at].0,
                 cpu_seconds: medians[at].1,
@@ -126,12 +127,19 @@ impl Report {
             println!("{text}");
             return Ok(());
         }
-        println!(
-            "{} files, {:.2} GB; medians of {} rounds; nothing cached at the beginning, everything durable at the end",
-            self.files,
-            gigabytes(self.bytes),
-            self.rounds
-        );
+        if self.files == 0 {
+            println!(
+                "one thread; medians of {} turns; seconds of 1 GB",
+                self.rounds
+            );
+        } else {
+            println!(
+                "{} files, {:.2} GB; medians of {} rounds; nothing cached at the beginning, everything durable at the end",
+                self.files,
+                gigabytes(self.bytes),
+                self.rounds
+            );
+        }
         println!(
             "{:<36} {:>7} {:>9} {:>9}  SPEED (PROCESSOR) IN TERMS OF THE OTHERS",
             "", "GB/S", "SECONDS", "CPU S"
@@ -140,9 +148,9 @@ impl Report {
             let ratios: Vec<String> = line
                 .ratio_to
                 .iter()
-                .map(|(name, ratio)| {
-                    let cpu = line.cpu_ratio_to.get(name).copied().unwrap_or(f64::NAN);
-                    format!("{ratio:.2} ({cpu:.2}) {name}")
+                .map(|(name, ratio)| match line.cpu_ratio_to.get(name) {
+                    Some(cpu) => format!("{ratio:.2} ({cpu:.2}) {name}"),
+                    None => format!("{ratio:.2} {name}"),
                 })
                 .collect();
             println!(

@@ -1,6 +1,7 @@
 //! `tikv-security bench`: this program against what a user could take instead, on this machine and in one run.
 
 mod contest;
+mod kernel;
 mod rivals;
 mod rocksdb;
 mod scratch;
@@ -20,10 +21,23 @@ pub struct BenchArgs {
 
 #[derive(Subcommand, Debug)]
 enum What {
+    /// Change the key of bytes in cache and in memory, beside OpenSSL, RustCrypto and memcpy
+    Kernel(KernelArgs),
     /// Re-encrypt a store of 64 MiB tables, beside cp -r, openssl twice and a full compaction of RocksDB
     Store(StoreArgs),
     /// Re-encrypt a store of 50,000 small files, beside cp -r
     SmallFiles(SmallFilesArgs),
+}
+
+/// Arguments of `bench kernel`.
+#[derive(Args, Debug)]
+struct KernelArgs {
+    /// Turns of a tenth of a second; the median counts
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Form of the output
+    #[arg(long, value_enum, default_value_t = Output::Table)]
+    output: Output,
 }
 
 /// Arguments of `bench store`.
@@ -71,6 +85,7 @@ pub enum Output {
 /// Runs `bench`.
 pub fn main(args: &BenchArgs) -> ExitCode {
     let (output, result) = match &args.what {
+        What::Kernel(args) => (args.output, kernel::kernel(args)),
         What::Store(args) => (args.common.output, store::tables(args)),
         What::SmallFiles(args) => (args.common.output, store::small_files(args)),
     };

@@ -97,13 +97,9 @@ enum Keys {
 }
 
 impl Schedule {
-    /// Expands `key`; `None` for plaintext and for a key whose length does not fit.
-    pub(super) fn expand(method: Method, key: &[u8]) -> Option<Self> {
-        Self::expand_for(Backend::chosen(), method, key)
-    }
-
-    /// The same for a certain back end; `None` where this CPU does not have it.
-    pub(super) fn expand_for(backend: Backend, method: Method, key: &[u8]) -> Option<Self> {
+    /// Expands `key` for `backend`; `None` for plaintext, for a key whose length does not fit, and where this CPU does
+    /// not have the back end.
+    pub(super) fn expand(backend: Backend, method: Method, key: &[u8]) -> Option<Self> {
         if !backend.available() {
             return None;
         }
