@@ -1,5 +1,7 @@
 //! The operator dies after each of its writes and is started anew: the end is the same.
 
+#![allow(clippy::unwrap_used)]
+
 mod reconcile;
 
 use reconcile::world::World;

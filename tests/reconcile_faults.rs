@@ -1,5 +1,7 @@
 //! Every write of the operator goes wrong in each way once: the end is the same.
 
+#![allow(clippy::unwrap_used)]
+
 mod reconcile;
 
 use k8s_openapi::ByteString;

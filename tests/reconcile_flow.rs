@@ -1,5 +1,7 @@
 //! The operator's loop against a real API server and a played cluster.
 
+#![allow(clippy::unwrap_used)]
+
 mod reconcile;
 
 use std::collections::BTreeMap;

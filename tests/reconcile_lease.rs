@@ -1,5 +1,7 @@
 //! Leader election on a real API server.
 
+#![allow(clippy::unwrap_used)]
+
 mod reconcile;
 
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Bad input on a real API server: refused before anything changes, with object, cause and next step.
 
+#![allow(clippy::unwrap_used)]
+
 mod reconcile;
 
 use std::collections::BTreeMap;

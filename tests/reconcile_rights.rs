@@ -1,5 +1,7 @@
 //! A whole life on three stores, as the operator of the chart: everything works with its rights, and each is used.
 
+#![allow(clippy::unwrap_used)]
+
 mod reconcile;
 
 use std::collections::BTreeSet;

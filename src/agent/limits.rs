@@ -141,7 +141,7 @@ impl Rate {
         let mut free_at = self.free_at.lock().unwrap_or_else(PoisonError::into_inner);
         let begins = now.max(*free_at);
         *free_at = begins.saturating_add(costs);
-        begins - now
+        begins.saturating_sub(now)
     }
 }
 
@@ -161,7 +161,7 @@ mod tests {
         }
         // 5000 were taken; the last 50 are being used from now on.
         assert_eq!(now, Duration::from_millis(4950));
-        now += Duration::from_secs(3600);
+        now += Duration::from_hours(1);
         assert_eq!(rate.take(now, 1000), Duration::ZERO);
         assert_eq!(rate.take(now, 1000), Duration::from_secs(1));
     }

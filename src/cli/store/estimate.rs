@@ -141,12 +141,15 @@ fn rate(state: &State, work: &Work, method: Method) -> Result<Option<u64>, Store
     Ok(per_second(done, begun.elapsed()))
 }
 
+/// A file, and what it goes through.
+type Opened = (Box<dyn File>, Transform);
+
 /// The file and a transform like the one of the run, under a key that is thrown away.
 fn opened(
     group: &Group,
     keys: &KeyDictionary,
     method: Method,
-) -> Result<Option<(Box<dyn File>, Transform)>, StoreError> {
+) -> Result<Option<Opened>, StoreError> {
     let Some(first) = group.names.first() else {
         return Ok(None);
     };
