@@ -1,5 +1,7 @@
 //! The operator dies after each of its writes and is started anew: the end is the same.
 
+// The types of nested futures are deep.
+#![recursion_limit = "256"]
 #![allow(clippy::unwrap_used)]
 
 mod reconcile;

@@ -1,5 +1,7 @@
 //! Every write of the operator goes wrong in each way once: the end is the same.
 
+// The types of nested futures are deep.
+#![recursion_limit = "256"]
 #![allow(clippy::unwrap_used)]
 
 mod reconcile;

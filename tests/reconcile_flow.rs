@@ -1,5 +1,7 @@
 //! The operator's loop against a real API server and a played cluster.
 
+// The types of nested futures are deep.
+#![recursion_limit = "256"]
 #![allow(clippy::unwrap_used)]
 
 mod reconcile;

@@ -1,5 +1,7 @@
 //! Leader election on a real API server.
 
+// The types of nested futures are deep.
+#![recursion_limit = "256"]
 #![allow(clippy::unwrap_used)]
 
 mod reconcile;

@@ -1,5 +1,7 @@
 //! Bad input on a real API server: refused before anything changes, with object, cause and next step.
 
+// The types of nested futures are deep.
+#![recursion_limit = "256"]
 #![allow(clippy::unwrap_used)]
 
 mod reconcile;

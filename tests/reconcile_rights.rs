@@ -1,5 +1,7 @@
 //! A whole life on three stores, as the operator of the chart: everything works with its rights, and each is used.
 
+// The types of nested futures are deep.
+#![recursion_limit = "256"]
 #![allow(clippy::unwrap_used)]
 
 mod reconcile;

@@ -13,14 +13,18 @@ use super::error::Error;
 use super::objects::Objects;
 use super::reconcile::Context;
 use crate::api::AWS_KEYS;
-use crate::api::v1alpha1::{AwsKms, AzureKeyVault, FileMasterKey, GcpKms, GcpVendor, TikvSecurity};
+use crate::api::v1alpha1::{
+    AwsKms, AzureKeyVault, FileMasterKey, GcpKms, GcpVendor, Phase, TikvSecurity,
+};
 use crate::crypto::secret::SecretBytes;
 use crate::kms::aws::{self, Settings, StaticCredentials};
 use crate::kms::{Class, Kms, MasterKeyError, azure, check_file_key, gcp};
 use crate::plan::observed::{MasterKeyClass, MasterKeyProof};
 
-/// A good proof holds for this long.
+/// A good proof holds for this long while nothing is being done.
 const USABLE: Duration = Duration::from_mins(1);
+/// And for this long while something is: a store that is stopped can not start again without its KMS.
+const USABLE_AT_WORK: Duration = Duration::from_secs(5);
 /// A refusal is asked again after this time.
 const REFUSED: Duration = Duration::from_secs(20);
 /// A KMS that has not answered by then is unavailable: other work waits behind this reconcile.
@@ -49,9 +53,26 @@ pub(super) async fn prove(
         _ => return Ok(MasterKeyProof::NotAsked),
     };
     match subject {
-        Ok(subject) => Ok(prove_kms(&context.proofs, subject).await),
+        Ok(mut subject) => {
+            // What is asked for has changed: what is known of the key was not asked for that.
+            subject.what += &format!(", generation {:?}", resource.metadata.generation);
+            let usable = if at_work(resource) {
+                USABLE_AT_WORK
+            } else {
+                USABLE
+            };
+            Ok(prove_kms(&context.proofs, subject, usable).await)
+        }
         Err(refused) => Ok(refused),
     }
+}
+
+/// True unless all that was asked for was done when last looked.
+fn at_work(resource: &TikvSecurity) -> bool {
+    !resource
+        .status
+        .as_ref()
+        .is_some_and(|status| status.phase == Some(Phase::Ready))
 }
 
 /// A key to be proven.
@@ -61,9 +82,9 @@ struct Subject {
     kms: Box<dyn Kms>,
 }
 
-async fn prove_kms(proofs: &Proofs, subject: Subject) -> MasterKeyProof {
+async fn prove_kms(proofs: &Proofs, subject: Subject, usable: Duration) -> MasterKeyProof {
     let Subject { what, kms } = subject;
-    if let Some(known) = proofs.recent(&what) {
+    if let Some(known) = proofs.recent(&what, usable) {
         return known;
     }
     let proof = match tokio::time::timeout(PATIENCE, crate::kms::prove(kms.as_ref())).await {
@@ -238,11 +259,11 @@ fn refused(class: Class, message: String, remedy: &str) -> MasterKeyProof {
 }
 
 impl Proofs {
-    fn recent(&self, what: &str) -> Option<MasterKeyProof> {
+    fn recent(&self, what: &str, usable: Duration) -> Option<MasterKeyProof> {
         let all = self.0.lock().ok()?;
         let (at, proof) = all.get(what)?;
         let holds = match proof {
-            MasterKeyProof::Usable => USABLE,
+            MasterKeyProof::Usable => usable,
             MasterKeyProof::NotAsked | MasterKeyProof::Refused { .. } => REFUSED,
         };
         (at.elapsed() < holds).then(|| proof.clone())
