@@ -172,7 +172,7 @@ async fn until_ready(world: &World) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "takes its own API server for a minute: cargo test --test reconcile_rights -- --ignored"]
+#[ignore = "has not passed yet: it stopped before rules and calls were compared; cargo test --test reconcile_rights -- --ignored"]
 #[allow(clippy::too_many_lines, reason = "one life, told in order")]
 async fn a_whole_life_uses_each_right_of_the_chart_and_needs_no_other() {
     let world = World::new(3).await;
