@@ -22,7 +22,7 @@ fn same(path: &Path, wanted: &str) {
 
 #[test]
 fn custom_resource_definitions() {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds");
+    let directory = Path::new("crds");
     for (name, text) in crds::files() {
         same(&directory.join(name), &text);
     }
@@ -30,12 +30,10 @@ fn custom_resource_definitions() {
 
 #[test]
 fn field_reference() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("crds/README.md");
-    same(&file, &crds::reference());
+    same(Path::new("crds/README.md"), &crds::reference());
 }
 
 #[test]
 fn command_line_reference() {
-    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/cli.md");
-    same(&file, &reference::reference());
+    same(Path::new("docs/cli.md"), &reference::reference());
 }

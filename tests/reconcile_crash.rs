@@ -6,6 +6,8 @@
 
 mod reconcile;
 
+use reconcile::calls::Fault;
+use reconcile::lives::lives;
 use reconcile::world::World;
 use serde_json::json;
 
@@ -19,22 +21,6 @@ async fn an_operator_that_dies_after_every_single_write_gets_there() {
             "rollout": {"allowDowntime": true, "settle": "0s"},
         }))
         .await;
-    let mut lives = 0;
-    loop {
-        // One write in each life: every write is the last of some operator.
-        world.calls.cut_after(1);
-        let operator = world.operator();
-        let ready = world.until_condition("Ready", "True");
-        tokio::select! {
-            () = world.calls.cut() => {}
-            () = ready => break,
-        }
-        drop(operator);
-        lives += 1;
-        assert!(lives < 300, "it writes for ever: {:#?}", world.calls);
-    }
-    assert!(lives > 10, "{lives} lives");
-    let pd = world.pd.lock().unwrap();
-    assert!(pd.evicting.is_empty(), "left behind: {:?}", pd.evicting);
-    assert_eq!(pd.down_time, "30m0s");
+    // One write in each life: every write is the last of some operator.
+    lives(&world, |_| vec![(1, Fault::CutAfter)]).await;
 }

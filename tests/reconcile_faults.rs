@@ -6,70 +6,14 @@
 
 mod reconcile;
 
-use k8s_openapi::ByteString;
-use k8s_openapi::api::core::v1::Secret;
-use kube::api::{ObjectMeta, PostParams};
 use reconcile::calls::Fault;
+use reconcile::lives::lives;
 use reconcile::world::World;
-use serde_json::json;
 
 async fn cluster() -> World {
     let world = World::new(1).await;
-    let key = Secret {
-        metadata: ObjectMeta {
-            name: Some("master-key".to_owned()),
-            ..ObjectMeta::default()
-        },
-        data: Some(
-            [(
-                "key".to_owned(),
-                ByteString(format!("{}\n", "5a".repeat(32)).into_bytes()),
-            )]
-            .into(),
-        ),
-        ..Secret::default()
-    };
+    world.secure_all().await;
     world
-        .api()
-        .create(&PostParams::default(), &key)
-        .await
-        .unwrap();
-    world
-        .secure(json!({
-            "environment": "development",
-            "tls": {"issuer": {"selfSigned": {}}},
-            "encryption": {
-                "method": "aes256-ctr",
-                "masterKey": {"file": {"secret": {"name": "master-key", "key": "key"}}},
-            },
-            "rollout": {"allowDowntime": true, "settle": "0s"},
-        }))
-        .await;
-    world
-}
-
-/// Starts operator after operator; `faults` says what happens to the calls of each, the last one being the end of it.
-async fn lives(world: &World, faults: impl Fn(usize) -> Vec<(usize, Fault)>) {
-    let mut lives = 0;
-    loop {
-        for (k, fault) in faults(lives) {
-            world.calls.fail(k, fault);
-        }
-        let operator = world.operator();
-        let ready = world.until_condition("Ready", "True");
-        tokio::select! {
-            () = world.calls.cut() => {}
-            () = ready => break,
-        }
-        drop(operator);
-        lives += 1;
-        assert!(lives < 300, "it writes for ever: {:#?}", world.calls);
-    }
-    assert!(lives > 10, "{lives} lives");
-    let pd = world.pd.lock().unwrap();
-    assert!(pd.evicting.is_empty(), "left behind: {:?}", pd.evicting);
-    assert_eq!(pd.maintenance, None);
-    assert_eq!(pd.down_time, "30m0s");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

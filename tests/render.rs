@@ -9,8 +9,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 fn example(name: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/examples");
-    fs::read_to_string(path.join(name)).unwrap()
+    fs::read_to_string(Path::new("manifests/examples").join(name)).unwrap()
 }
 
 /// TiKV and PD as people run them, for the example of that name.

@@ -4,6 +4,7 @@
 pub mod apiserver;
 pub mod calls;
 pub mod kms;
+pub mod lives;
 pub mod node;
 pub mod pd;
 pub mod server;

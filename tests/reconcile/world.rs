@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, ListParams, Patch, PatchParams, PostParams};
 use kube::runtime::wait::{await_condition, conditions};
@@ -143,6 +143,30 @@ impl World {
             .unwrap()
     }
 
+    /// Asks for TLS and for encryption under a master key in a Secret, which is made.
+    pub async fn secure_all(&self) {
+        let key = json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": "master-key"},
+            "stringData": {"key": format!("{}\n", "5a".repeat(32))},
+        });
+        let key: Secret = serde_json::from_value(key).unwrap();
+        self.api()
+            .create(&PostParams::default(), &key)
+            .await
+            .unwrap();
+        self.secure(json!({
+            "environment": "development",
+            "tls": {"issuer": {"selfSigned": {}}},
+            "encryption": {
+                "method": "aes256-ctr",
+                "masterKey": {"file": {"secret": {"name": "master-key", "key": "key"}}},
+            },
+            "rollout": {"allowDowntime": true, "settle": "0s"},
+        }))
+        .await;
+    }
+
     /// The `TikvSecurity` as it is.
     pub async fn resource(&self) -> TikvSecurity {
         self.api().get("demo").await.unwrap()
@@ -250,10 +274,7 @@ async fn crds(client: &Client) {
 }
 
 async fn deploy(client: &Client, namespace: &str, file: &str, replicas: i32) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("e2e/manifests")
-        .join(file);
-    let text = std::fs::read_to_string(path).unwrap();
+    let text = std::fs::read_to_string(Path::new("e2e/manifests").join(file)).unwrap();
     let params = PostParams::default();
     for document in serde_yaml_ng::Deserializer::from_str(&text) {
         let value = Value::deserialize(document).unwrap();
