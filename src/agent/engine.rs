@@ -23,6 +23,7 @@ use super::recover;
 use super::rewrite::{self, Job, Rewriter};
 use super::{batch, flush, space};
 use crate::api::desired::Verification;
+use crate::crypto::fingerprint::FingerprintKey;
 use crate::crypto::rng;
 use crate::format::envelope::Version;
 use crate::format::file_dict::FileDict;
@@ -92,7 +93,7 @@ impl Engine<'_> {
             key_id: Some(run.key_id),
             decrypt: !run.method.encrypts(),
         };
-        let inventory = inventory::take(self.fs, self.roots, &state)?;
+        let inventory = inventory::take(self.fs, self.roots, &state, self.limits.threads)?;
         let work = plan::plan(&inventory, &state, &target).map_err(StoreError::Refused)?;
         self.carry_out(&run, (**dictionaries).clone(), &work)
             .map(Some)
@@ -191,6 +192,7 @@ impl Engine<'_> {
             fs: self.fs,
             keys: &dictionaries.keys,
             verification: run.verification,
+            fingerprints: &FingerprintKey::random()?,
             limits: &self.limits,
             pace,
             observer: self.observer,
@@ -235,7 +237,7 @@ impl Engine<'_> {
             return self.drop_dictionaries(run.file_dict_version(), dictionaries.owner);
         }
         let state = State::Has(Box::new(dictionaries.clone()));
-        let inventory = inventory::take(self.fs, self.roots, &state)?;
+        let inventory = inventory::take(self.fs, self.roots, &state, self.limits.threads)?;
         let target = Target {
             method: run.method,
             not_before: run.not_before,

@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::class::{self, Class, Kind};
-use super::content::{self, Look};
+use super::class::{self, Class};
+use super::content::Look;
 use super::dictionaries::{self, BadEntry, State};
 use super::error::{Refusal, StoreError};
+use super::look;
 use super::names;
 pub use super::names::Root;
 use super::rewrite::temporary;
@@ -43,6 +44,12 @@ impl StoreFile {
         self.look == Look::Fits || self.meta.size == 0
     }
 
+    /// Where the content of its entry is: beside it while a run has yet to put it in place.
+    pub fn content(&self) -> Option<PathBuf> {
+        let entry = self.entry.as_ref().filter(|entry| entry.iv.len() == 16)?;
+        Some(temporary(&self.path, entry))
+    }
+
     /// True when the bytes on disk are the plaintext.
     pub fn in_the_clear(&self) -> bool {
         self.entry.as_ref().is_none_or(|entry| entry.method == 1)
@@ -62,8 +69,13 @@ pub struct Inventory {
     pub obstacles: Vec<Refusal>,
 }
 
-/// Looks at everything below `roots`.
-pub fn take(fs: &dyn Fs, roots: &[Root], state: &State) -> Result<Inventory, StoreError> {
+/// Looks at everything below `roots`, at as many files at a time as there are `threads`.
+pub fn take(
+    fs: &dyn Fs,
+    roots: &[Root],
+    state: &State,
+    threads: usize,
+) -> Result<Inventory, StoreError> {
     let empty = (BTreeMap::new(), KeyDictionary::default());
     let (entries, keys) = match state {
         State::Never => (&empty.0, &empty.1),
@@ -93,7 +105,8 @@ pub fn take(fs: &dyn Fs, roots: &[Root], state: &State) -> Result<Inventory, Sto
     if inventory.files.iter().any(is_data) {
         names::demand_spelling(roots, entries)?;
     }
-    look_at_pending(fs, keys, &mut inventory)?;
+    mark_pending(&mut inventory);
+    look::at_all(fs, keys, &mut inventory.files, threads)?;
     inventory.obstacles = names::obstacles(roots, &inventory.stale, &inventory.files, &links);
     Ok(inventory)
 }
@@ -115,11 +128,7 @@ fn inode(fs: &dyn Fs, path: &Path) -> Result<Option<(u64, u64)>, StoreError> {
 }
 
 /// Between the write of `file.dict` and the last rename of a batch an entry describes the temporary file.
-fn look_at_pending(
-    fs: &dyn Fs,
-    keys: &KeyDictionary,
-    inventory: &mut Inventory,
-) -> Result<(), StoreError> {
+fn mark_pending(inventory: &mut Inventory) {
     let made: BTreeSet<PathBuf> = inventory
         .files
         .iter()
@@ -127,45 +136,12 @@ fn look_at_pending(
         .map(|file| file.path.clone())
         .collect();
     if made.is_empty() {
-        return Ok(());
+        return;
     }
     for file in &mut inventory.files {
-        let Some(entry) = file.entry.as_ref().filter(|entry| entry.iv.len() == 16) else {
-            continue;
-        };
-        let content = temporary(&file.path, entry);
-        if made.contains(&content) {
-            file.pending = true;
-            if let Class::Data(kind) = file.class {
-                file.look = look_at(fs, kind, &content, file.meta.size, keys, Some(entry))
-                    .unwrap_or(Ok(Look::Silent))?;
-            }
-        }
+        let content = file.content();
+        file.pending = content.is_some_and(|content| made.contains(&content));
     }
-    Ok(())
-}
-
-/// What a file looks like under an entry; an error of the outer kind is one of the entry.
-fn look_at(
-    fs: &dyn Fs,
-    kind: Kind,
-    path: &Path,
-    size: u64,
-    keys: &KeyDictionary,
-    entry: Option<&FileInfo>,
-) -> Result<Result<Look, StoreError>, BadEntry> {
-    let transform = Transform::new(dictionaries::stream(keys, entry)?, None);
-    let look = || {
-        let Some((head, tail)) = ends(fs, path, size, &transform)? else {
-            return Ok(Look::Silent);
-        };
-        let look = content::look(kind, &head, &tail);
-        if look == Look::Differs && never_written(fs, path, size)? {
-            return Ok(Look::Silent);
-        }
-        Ok(look)
-    };
-    Ok(look())
 }
 
 struct Walk<'a> {
@@ -240,16 +216,8 @@ impl Walk<'_> {
             bad_entry: None,
             pending: false,
         };
-        match class {
-            Class::Data(kind) => {
-                let (path, size) = (&file.path, file.meta.size);
-                match look_at(self.fs, kind, path, size, self.keys, file.entry.as_ref()) {
-                    Ok(look) => file.look = look?,
-                    Err(bad) => file.bad_entry = Some(bad),
-                }
-            }
-            Class::Current => self.current(&mut file)?,
-            _ => {}
+        if class == Class::Current {
+            self.current(&mut file)?;
         }
         self.inventory.files.push(file);
         Ok(())
@@ -263,7 +231,7 @@ impl Walk<'_> {
             return Ok(());
         };
         let begins = |transform: &Transform| {
-            let ends = ends(self.fs, &file.path, file.meta.size, transform)?;
+            let ends = look::ends(self.fs, &file.path, file.meta.size, transform)?;
             Ok::<_, StoreError>(ends.is_some_and(|(head, _)| head.starts_with(POINTS_TO)))
         };
         match dictionaries::stream(self.keys, Some(&entry)) {
@@ -299,41 +267,4 @@ impl Walk<'_> {
         }
         Ok(())
     }
-}
-
-/// The first and the last bytes of a file.
-pub type Ends = (Vec<u8>, Vec<u8>);
-
-/// The first and the last bytes of a file, transformed; `None` when the file is gone meanwhile.
-pub fn ends(
-    fs: &dyn Fs,
-    path: &Path,
-    size: u64,
-    transform: &Transform,
-) -> Result<Option<Ends>, StoreError> {
-    let file = match fs.open(path) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(StoreError::io("opening", path)(error)),
-    };
-    let part = |offset: u64, len: usize| {
-        let mut bytes = vec![0; len];
-        let read = file
-            .read_at(offset, &mut bytes)
-            .map_err(StoreError::io("reading", path))?;
-        bytes.truncate(read);
-        transform.apply(offset, &mut bytes);
-        Ok::<_, StoreError>(bytes)
-    };
-    let length = |most: usize| usize::try_from(size).unwrap_or(most).min(most);
-    let head = part(0, length(content::HEAD))?;
-    let tail_len = length(content::TAIL);
-    let tail = part(size - tail_len as u64, tail_len)?;
-    Ok(Some((head, tail)))
-}
-
-/// Space that was reserved and never written is raw zeros, under any key (facts, encryption at rest §5.2).
-fn never_written(fs: &dyn Fs, path: &Path, size: u64) -> Result<bool, StoreError> {
-    let raw = ends(fs, path, size, &Transform::new(None, None))?;
-    Ok(raw.is_some_and(|(head, _)| head.iter().all(|byte| *byte == 0)))
 }

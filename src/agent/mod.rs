@@ -17,6 +17,7 @@ pub mod guard;
 pub mod inventory;
 pub mod journal;
 pub mod limits;
+pub mod look;
 pub mod master_key;
 pub mod names;
 pub mod observer;

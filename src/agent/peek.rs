@@ -1,8 +1,10 @@
 //! Keeps the beginning and the end of a file while it passes by in blocks.
 
 use super::content::{HEAD, TAIL};
-use super::inventory::Ends;
 use crate::crypto::Transform;
+
+/// The first and the last bytes of a file.
+pub type Ends = (Vec<u8>, Vec<u8>);
 
 /// What has been seen of a file of known size. Blocks come in order.
 pub struct Peek {
@@ -38,6 +40,11 @@ impl Peek {
         if let Some(part) = block.get(skip..) {
             tail.extend_from_slice(part);
         }
+    }
+
+    /// True when the beginning is nothing but zeros as it lies on the disk.
+    pub fn begins_with_zeros(&self) -> bool {
+        self.ends.0.iter().all(|byte| *byte == 0)
     }
 
     /// Both ends, transformed.

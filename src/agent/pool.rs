@@ -1,9 +1,13 @@
 //! The same work for many items, on several threads.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::error::StoreError;
+
+/// How many items each thread has begun with before it works on the first of them.
+const AHEAD: usize = 32;
 
 /// Does `work` for each of `items` with as many `threads`; each thread has its own `scratch`.
 ///
@@ -15,36 +19,70 @@ pub fn each<T: Sync, S>(
     scratch: impl Fn() -> S + Sync,
     work: impl Fn(&T, &mut S) -> Result<(), StoreError> + Sync,
 ) -> Result<(), StoreError> {
-    let threads = threads.min(items.len());
-    if threads <= 1 {
-        let mut scratch = scratch();
-        return items.iter().try_for_each(|item| work(item, &mut scratch));
-    }
+    each_ahead(
+        threads,
+        items,
+        scratch,
+        |_| Ok(None::<()>),
+        |item, _, scratch| work(item, scratch),
+    )
+}
+
+/// As [`each`], and each thread lets `begin` run some items ahead of `work`: the device is asked for what many of them
+/// need, and none waits for it alone. An item for which `begin` gives `None` is worked on at once.
+pub fn each_ahead<T: Sync, B, S>(
+    threads: usize,
+    items: &[T],
+    scratch: impl Fn() -> S + Sync,
+    begin: impl Fn(&T) -> Result<Option<B>, StoreError> + Sync,
+    work: impl Fn(&T, Option<B>, &mut S) -> Result<(), StoreError> + Sync,
+) -> Result<(), StoreError> {
     let next = AtomicUsize::new(0);
     let failed = AtomicBool::new(false);
     let first = Mutex::new(None::<(usize, StoreError)>);
-    let run = || {
+    let fail = |at: usize, error: StoreError| {
+        failed.store(true, Ordering::Relaxed);
+        let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
+        if first.as_ref().is_none_or(|(earlier, _)| at < *earlier) {
+            *first = Some((at, error));
+        }
+    };
+    let one_thread = || {
         let mut scratch = scratch();
+        let mut begun = VecDeque::with_capacity(AHEAD);
         while !failed.load(Ordering::Relaxed) {
             let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(item) = items.get(at) else {
+            let ready = match items.get(at).map(|item| (item, begin(item))) {
+                Some((item, Ok(Some(what)))) => {
+                    begun.push_back((at, item, what));
+                    if begun.len() < AHEAD {
+                        continue;
+                    }
+                    None
+                }
+                Some((item, Ok(None))) => Some((at, item, None)),
+                Some((_, Err(error))) => return fail(at, error),
+                None => None,
+            };
+            let oldest = || {
+                begun
+                    .pop_front()
+                    .map(|(at, item, what)| (at, item, Some(what)))
+            };
+            let Some((at, item, what)) = ready.or_else(oldest) else {
                 return;
             };
-            if let Err(error) = work(item, &mut scratch) {
-                failed.store(true, Ordering::Relaxed);
-                let mut first = first.lock().unwrap_or_else(PoisonError::into_inner);
-                if first.as_ref().is_none_or(|(earlier, _)| at < *earlier) {
-                    *first = Some((at, error));
-                }
+            if let Err(error) = work(item, what, &mut scratch) {
+                return fail(at, error);
             }
         }
     };
     // A thread that panics lets the scope panic too: nothing after this is done then.
     std::thread::scope(|scope| {
-        for _ in 1..threads {
-            scope.spawn(run);
+        for _ in 1..threads.min(items.len()) {
+            scope.spawn(one_thread);
         }
-        run();
+        one_thread();
     });
     match first.into_inner().unwrap_or_else(PoisonError::into_inner) {
         Some((_, error)) => Err(error),

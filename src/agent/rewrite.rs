@@ -11,12 +11,12 @@ use super::content::{self, Look};
 use super::dictionaries::{self, BadEntry};
 use super::error::{Refusal, StoreError};
 use super::limits::{Limits, Pace};
-use super::peek::Peek;
+use super::peek::{Ends, Peek};
 use super::plan::Group;
 use super::{flush, pool};
 use crate::api::desired::Verification;
 use crate::crypto::Transform;
-use crate::crypto::digest::Sha256;
+use crate::crypto::fingerprint::{Fingerprint, FingerprintKey};
 use crate::format::pb::{FileInfo, KeyDictionary};
 use crate::fs::buffer::Buffer;
 use crate::fs::{self, File, Fs};
@@ -28,11 +28,11 @@ const DIRECT_FROM: u64 = BLOCK as u64;
 
 /// The temporary name beside `path` for the content that `entry` describes: by its IV, which no other try ever has.
 pub fn temporary(path: &Path, entry: &FileInfo) -> PathBuf {
-    use std::fmt::Write;
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut suffix = TEMPORARY.to_owned();
     for byte in &entry.iv {
-        // Writing to a String does not fail.
-        let _ = write!(suffix, "{byte:02x}");
+        suffix.push(char::from(DIGITS[usize::from(byte >> 4)]));
+        suffix.push(char::from(DIGITS[usize::from(byte & 15)]));
     }
     fs::with_suffix(path, &suffix)
 }
@@ -63,10 +63,10 @@ impl<'a> Job<'a> {
 
 /// What the new file must turn out to be. It holds no content: a batch can have very many files.
 struct Proof {
-    /// Digest of what was written; for full verification.
-    written: Option<[u8; 32]>,
-    /// Digest of the plaintext of head and tail.
-    ends: [u8; 32],
+    /// Fingerprint of what was written; for full verification.
+    written: Option<[u8; 16]>,
+    /// Fingerprint of the plaintext of head and tail.
+    ends: [u8; 16],
 }
 
 /// What all files of a run have in common.
@@ -77,6 +77,8 @@ pub struct Rewriter<'a> {
     pub keys: &'a KeyDictionary,
     /// How files are proven.
     pub verification: Verification,
+    /// What they are compared by.
+    pub fingerprints: &'a FingerprintKey,
     /// Threads and what a batch flushes together.
     pub limits: &'a Limits,
     /// Rates.
@@ -102,31 +104,62 @@ impl Rewriter<'_> {
         } else {
             None
         };
+        let read = |job: &Job<'_>| self.begin(job, Path::to_owned, false);
         let Some(barriers) = barriers else {
-            return pool::each(threads, jobs, scratch, |job, buffer| {
-                let (file, to) = self.write(job, buffer)?;
+            return pool::each_ahead(threads, jobs, scratch, read, |job, source, buffer| {
+                let (file, to) = self.write(job, source, buffer)?;
                 file.sync().map_err(StoreError::io("syncing", &to))?;
-                file.drop_cache();
                 drop(file);
-                self.prove(job, &to, buffer)
+                self.prove(job, None, buffer)
             });
         };
-        pool::each(threads, jobs, scratch, |job, buffer| {
-            self.write(job, buffer).map(drop)
+        pool::each_ahead(threads, jobs, scratch, read, |job, source, buffer| {
+            self.write(job, source, buffer).map(drop)
         })?;
         flush::all(barriers)?;
-        pool::each(threads, jobs, scratch, |job, buffer| {
-            match job.group.names.first() {
-                Some(first) => self.prove(job, &temporary(&first.path, &job.entry), buffer),
-                None => Ok(()),
-            }
+        let read_back = |job: &Job<'_>| self.begin(job, |first| temporary(first, &job.entry), true);
+        pool::each_ahead(threads, jobs, scratch, read_back, |job, made, buffer| {
+            self.prove(job, made, buffer)
         })
+    }
+
+    /// Asks the device for a small file; large ones are read in blocks that are worth waiting for.
+    fn begin(
+        &self,
+        job: &Job<'_>,
+        path: impl Fn(&Path) -> PathBuf,
+        fresh: bool,
+    ) -> Result<Option<Box<dyn File>>, StoreError> {
+        match job.group.names.first() {
+            Some(first) if !job.is_large() => {
+                let file = self.open(job, &path(&first.path), fresh)?;
+                file.read_ahead(0, usize::try_from(first.meta.size).unwrap_or(BLOCK));
+                Ok(Some(file))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Opens for reading; `fresh` is what the device has, not what is cached of it.
+    fn open(&self, job: &Job<'_>, path: &Path, fresh: bool) -> Result<Box<dyn File>, StoreError> {
+        let file = if job.is_large() {
+            self.fs.open_direct(path)
+        } else {
+            self.fs.open(path)
+        };
+        let file = file.map_err(StoreError::io("opening", path))?;
+        if fresh {
+            // What direct reads do not cover: small files, the end of a large one, file systems without direct reads.
+            file.drop_cache();
+        }
+        Ok(file)
     }
 
     /// Writes the content, volatile as yet, and gives it all its temporary names.
     fn write(
         &self,
         job: &Job<'_>,
+        begun: Option<Box<dyn File>>,
         buffer: &mut Buffer,
     ) -> Result<(Box<dyn File>, PathBuf), StoreError> {
         let Some(first) = job.group.names.first() else {
@@ -135,22 +168,23 @@ impl Rewriter<'_> {
         let (from, size) = (&first.path, first.meta.size);
         let to = temporary(from, &job.entry);
         let change = self.transform(job.group.entry(), Some(&job.entry), &first.relative)?;
-        let (source, target) = if job.is_large() {
-            (
-                self.fs.open_direct(from),
-                self.fs.create_direct(&to, first.meta.owner),
-            )
-        } else {
-            (self.fs.open(from), self.fs.create(&to, first.meta.owner))
+        let source = match begun {
+            Some(source) => source,
+            None => self.open(job, from, false)?,
         };
-        let source = source.map_err(StoreError::io("opening", from))?;
+        let target = if job.is_large() {
+            self.fs.create_direct(&to, first.meta.owner)
+        } else {
+            self.fs.create(&to, first.meta.owner)
+        };
         let target = target.map_err(StoreError::io("creating", &to))?;
         if job.is_large() {
             target
                 .reserve(size)
                 .map_err(StoreError::io("reserving room for", &to))?;
         }
-        let mut written = (self.verification == Verification::Full).then(Sha256::default);
+        let mut written =
+            (self.verification == Verification::Full).then(|| self.fingerprints.begin());
         let mut ends = Peek::new(size);
         let mut offset = 0;
         while offset < size {
@@ -179,8 +213,8 @@ impl Rewriter<'_> {
         let old = self.transform(job.group.entry(), None, &first.relative)?;
         // A job is written once; were it not, the first proof would stand and the second file would fail it.
         let _ = job.proof.set(Proof {
-            written: written.map(Sha256::finish),
-            ends: digest(&ends.reveal(&old)),
+            written: written.map(Fingerprint::finish),
+            ends: self.of_ends(&ends.reveal(&old)),
         });
         for name in job.group.names.iter().skip(1) {
             let link = temporary(&name.path, &job.entry);
@@ -192,23 +226,32 @@ impl Rewriter<'_> {
     }
 
     /// Compares what is durable now with what was meant.
-    fn prove(&self, job: &Job<'_>, to: &Path, buffer: &mut Buffer) -> Result<(), StoreError> {
+    fn prove(
+        &self,
+        job: &Job<'_>,
+        begun: Option<Box<dyn File>>,
+        buffer: &mut Buffer,
+    ) -> Result<(), StoreError> {
         let (Some(first), Some(proof)) = (job.group.names.first(), job.proof.get()) else {
-            return Err(differs(to, "its content"));
+            return Err(StoreError::Config("a file that was not written".to_owned()));
         };
-        let size = first.meta.size;
+        let (to, size) = (temporary(&first.path, &job.entry), first.meta.size);
+        let made = match begun {
+            Some(made) => made,
+            None => self.open(job, &to, true)?,
+        };
         let mut ends = Peek::new(size);
         match proof.written {
             Some(written) => {
-                if self.read_back(job, to, buffer, &mut ends)? != written {
-                    return Err(differs(to, "its digest"));
+                if self.read_back(made.as_ref(), &to, buffer, &mut ends)? != written {
+                    return Err(differs(&to, "its fingerprint"));
                 }
             }
-            None => self.read_ends(to, size, buffer, &mut ends)?,
+            None => self.read_ends(made.as_ref(), &to, size, buffer, &mut ends)?,
         }
         let new = self.transform(Some(&job.entry), None, &first.relative)?;
         let plain = ends.reveal(&new);
-        if digest(&plain) != proof.ends {
+        if self.of_ends(&plain) != proof.ends {
             return Err(differs(&first.path, "its beginning or end"));
         }
         if let Class::Data(kind) = first.class
@@ -220,23 +263,15 @@ impl Rewriter<'_> {
         Ok(())
     }
 
-    /// The digest of everything that the device returns.
+    /// The fingerprint of everything that the device returns.
     fn read_back(
         &self,
-        job: &Job<'_>,
+        file: &dyn File,
         path: &Path,
         buffer: &mut Buffer,
         ends: &mut Peek,
-    ) -> Result<[u8; 32], StoreError> {
-        let file = if job.is_large() {
-            self.fs.open_direct(path)
-        } else {
-            self.fs.open(path)
-        };
-        let file = file.map_err(StoreError::io("opening", path))?;
-        // What direct reads do not cover: small files, the end of a large one, file systems without direct reads.
-        file.drop_cache();
-        let mut digest = Sha256::default();
+    ) -> Result<[u8; 16], StoreError> {
+        let mut fingerprint = self.fingerprints.begin();
         let mut offset = 0;
         loop {
             self.pace.request();
@@ -244,28 +279,24 @@ impl Rewriter<'_> {
                 .read_at(offset, buffer.bytes())
                 .map_err(StoreError::io("reading back", path))?;
             let block = &buffer.bytes()[..read];
-            digest.update(block);
+            fingerprint.update(block);
             ends.see(offset, block);
             offset += read as u64;
             // A short read is the end of the file.
             if read < buffer.bytes().len() {
-                return Ok(digest.finish());
+                return Ok(fingerprint.finish());
             }
         }
     }
 
     fn read_ends(
         &self,
+        file: &dyn File,
         path: &Path,
         size: u64,
         buffer: &mut Buffer,
         ends: &mut Peek,
     ) -> Result<(), StoreError> {
-        let file = self
-            .fs
-            .open(path)
-            .map_err(StoreError::io("opening", path))?;
-        file.drop_cache();
         let meta = self
             .fs
             .stat(path)
@@ -282,6 +313,13 @@ impl Rewriter<'_> {
             ends.see(offset, &buffer.bytes()[..read]);
         }
         Ok(())
+    }
+
+    fn of_ends(&self, (head, tail): &Ends) -> [u8; 16] {
+        let mut fingerprint = self.fingerprints.begin();
+        fingerprint.update(head);
+        fingerprint.update(tail);
+        fingerprint.finish()
     }
 
     fn transform(
@@ -301,13 +339,6 @@ impl Rewriter<'_> {
         };
         Ok(Transform::new(stream(old)?, stream(new)?))
     }
-}
-
-fn digest((head, tail): &(Vec<u8>, Vec<u8>)) -> [u8; 32] {
-    let mut digest = Sha256::default();
-    digest.update(head);
-    digest.update(tail);
-    digest.finish()
 }
 
 fn differs(path: &Path, what: &'static str) -> StoreError {

@@ -198,7 +198,7 @@ impl<'a> Store<'a> {
         loop {
             let state = dictionaries::load(self.fs, self.dir(), self.sealer);
             let taken = state.and_then(|state| {
-                let inventory = inventory::take(self.fs, &self.roots, &state)?;
+                let inventory = inventory::take(self.fs, &self.roots, &state, self.limits.threads)?;
                 Ok((state, inventory))
             });
             let sound = taken.as_ref().is_ok_and(|(_, inventory)| {

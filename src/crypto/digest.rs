@@ -1,4 +1,4 @@
-//! SHA-256, for comparing what was written with what is read back.
+//! SHA-256.
 
 use sha2::Digest;
 

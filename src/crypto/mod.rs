@@ -5,6 +5,7 @@
 //! that in one pass over registers; the plaintext never exists in memory.
 
 pub mod digest;
+pub mod fingerprint;
 pub mod gcm;
 mod kernel;
 pub mod mac;

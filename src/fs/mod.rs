@@ -61,6 +61,9 @@ pub trait File: Send {
     fn sync(&self) -> io::Result<()>;
     /// Tells the kernel that cached pages are not needed, so that the next read comes from the device.
     fn drop_cache(&self);
+    /// Tells the kernel that these bytes will be read soon, and does not wait for them: many small reads are under way at
+    /// once then.
+    fn read_ahead(&self, _offset: u64, _bytes: usize) {}
 }
 
 /// A held lock; dropping it lets go.

@@ -2,6 +2,7 @@
 
 use std::fs::File as StdFile;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
@@ -128,6 +129,13 @@ impl File for OsFile {
         // Advice only: where the file system does not take it, reading back is weaker but not wrong.
         let _ = fs::fadvise(&self.file, 0, None, fs::Advice::DontNeed);
     }
+
+    fn read_ahead(&self, offset: u64, bytes: usize) {
+        // Advice only: without it the read itself waits.
+        if let Some(bytes) = NonZeroU64::new(bytes as u64) {
+            let _ = fs::fadvise(&self.file, offset, Some(bytes), fs::Advice::WillNeed);
+        }
+    }
 }
 
 /// An open directory of the file system. It is opened before the writes, because the kernel tells each open file of the
@@ -164,13 +172,14 @@ fn open(path: &Path, flags: OFlags, mode: Mode) -> io::Result<StdFile> {
 
 fn create(path: &Path, owner: Owner) -> io::Result<StdFile> {
     let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL;
-    let file = open(path, flags, Mode::RUSR | Mode::WUSR)?;
+    let mode = owner.mode & 0o7777;
+    // Where the umask allows it the file has its mode from the beginning, which saves a call.
+    let file = open(path, flags, Mode::from_raw_mode(mode & 0o777))?;
     let made = file.metadata()?;
     if (made.uid(), made.gid()) != (owner.uid, owner.gid) {
         let (uid, gid) = (fs::Uid::from_raw(owner.uid), fs::Gid::from_raw(owner.gid));
         fs::fchown(file.as_fd(), Some(uid), Some(gid))?;
     }
-    let mode = owner.mode & 0o7777;
     if made.mode() & 0o7777 != mode {
         fs::fchmod(file.as_fd(), Mode::from_raw_mode(mode))?;
     }

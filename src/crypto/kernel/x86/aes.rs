@@ -167,7 +167,7 @@ macro_rules! aes {
 aes! {
     /// One block a vector.
     sse, features: "aes,ssse3", blocks: 1, vector: __m128i,
-    one: 12, two: 6, zero: _mm_setzero_si128, load: _mm_loadu_si128, store: _mm_storeu_si128, xor: _mm_xor_si128,
+    one: 12, two: 5, zero: _mm_setzero_si128, load: _mm_loadu_si128, store: _mm_storeu_si128, xor: _mm_xor_si128,
     broadcast: same, add: _mm_add_epi64, shuffle: _mm_shuffle_epi8,
     round: _mm_aesenc_si128, last: _mm_aesenclast_si128, rest: single,
 }
@@ -175,7 +175,7 @@ aes! {
 aes! {
     /// Two blocks a vector.
     avx2, features: "aes,vaes,avx2", blocks: 2, vector: __m256i,
-    one: 12, two: 6, zero: _mm256_setzero_si256, load: _mm256_loadu_si256, store: _mm256_storeu_si256,
+    one: 12, two: 4, zero: _mm256_setzero_si256, load: _mm256_loadu_si256, store: _mm256_storeu_si256,
     xor: _mm256_xor_si256, broadcast: _mm256_broadcastsi128_si256, add: _mm256_add_epi64,
     shuffle: _mm256_shuffle_epi8, round: _mm256_aesenc_epi128, last: _mm256_aesenclast_epi128, rest: sse,
 }
@@ -183,7 +183,7 @@ aes! {
 aes! {
     /// Four blocks a vector.
     avx512, features: "aes,vaes,avx2,avx512f,avx512bw", blocks: 4, vector: __m512i,
-    one: 16, two: 12, zero: _mm512_setzero_si512, load: _mm512_loadu_si512, store: _mm512_storeu_si512,
+    one: 8, two: 4, zero: _mm512_setzero_si512, load: _mm512_loadu_si512, store: _mm512_storeu_si512,
     xor: _mm512_xor_si512, broadcast: _mm512_broadcast_i32x4, add: _mm512_add_epi64,
     shuffle: _mm512_shuffle_epi8, round: _mm512_aesenc_epi128, last: _mm512_aesenclast_epi128, rest: sse,
 }
