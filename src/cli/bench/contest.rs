@@ -47,8 +47,9 @@ pub struct Line {
     pub name: Cow<'static, str>,
     /// 10^9 bytes of the store a second.
     pub gb_per_second: f64,
-    /// Time that passed.
-    pub seconds: f64,
+    /// Time that passed; `None` where only processors work, whose time is what counts.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
     /// Time on processors.
     pub cpu_seconds: f64,
     /// Speed in terms of each other contestant's.
@@ -90,7 +91,7 @@ pub fn hold(contestants: &mut [Contestant<'_>], rounds: u32) -> Result<Vec<Line>
             Line {
                 name: contestants[at].name.into(),
                 gb_per_second: 1.0 / per_gb(at).0,
-                seconds: medians[at].0,
+                seconds: Some(medians[at].0),
                 cpu_seconds: medians[at].1,
                 ratio_to: others()
                     .map(|other| (contestants[other].name, per_gb(other).0 / per_gb(at).0))
@@ -104,14 +105,14 @@ pub fn hold(contestants: &mut [Contestant<'_>], rounds: u32) -> Result<Vec<Line>
 }
 
 fn median(times: impl Iterator<Item = Duration>) -> f64 {
-    let mut times: Vec<f64> = times.map(|time| time.as_secs_f64()).collect();
-    times.sort_by(f64::total_cmp);
-    // The clock of processors goes in steps of 10 ms; nothing takes no time.
-    times
-        .get(times.len() / 2)
-        .copied()
-        .unwrap_or(0.0)
-        .max(0.005)
+    // Some clocks go in steps of 10 ms; nothing takes no time.
+    middle(times.map(|time| time.as_secs_f64()).collect()).max(0.005)
+}
+
+/// The median.
+pub fn middle(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied().unwrap_or(0.0)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "for people")]
@@ -129,7 +130,7 @@ impl Report {
         }
         if self.files == 0 {
             println!(
-                "one thread; medians of {} turns; seconds of 1 GB",
+                "one thread, by the time that it was on a processor; medians of {} rounds; CPU S for 1 GB",
                 self.rounds
             );
         } else {
@@ -154,10 +155,11 @@ impl Report {
                 })
                 .collect();
             println!(
-                "{:<36} {:>7.2} {:>9.2} {:>9.2}  {}",
+                "{:<36} {:>7.2} {:>9} {:>9.2}  {}",
                 line.name,
                 line.gb_per_second,
-                line.seconds,
+                line.seconds
+                    .map_or_else(String::new, |seconds| format!("{seconds:.2}")),
                 line.cpu_seconds,
                 ratios.join(", ")
             );

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::KernelArgs;
-use super::contest::{Line, Report};
+use super::contest::{Line, Report, middle};
+use super::scratch::own_cpu;
 use crate::api::method::Method;
 use crate::crypto::secret::SecretBytes;
 use crate::crypto::{Backend, CtrStream, KeyLength, Transform};
@@ -16,8 +17,19 @@ const COPY: &str = "memcpy";
 /// What fits into a second-level cache, and what fits into none.
 const PLACES: [(&str, usize); 2] = [("in cache", 256 << 10), ("in memory", MEMORY)];
 const MEMORY: usize = 64 << 20;
-/// Time of one turn.
+/// Time on a processor of one turn.
 const TURN: Duration = Duration::from_millis(100);
+
+/// Bytes between two looks at the clock.
+const PATIENCE: usize = 2 << 20;
+
+/// Somebody who can do the work.
+struct Contestant<'a> {
+    name: &'static str,
+    ours: bool,
+    /// Bytes a second of one turn with this buffer.
+    turn: Box<dyn FnMut(&mut [u8]) -> Result<f64, String> + 'a>,
+}
 
 /// `bench kernel`.
 pub fn kernel(args: &KernelArgs) -> Result<Report, String> {
@@ -35,30 +47,21 @@ fn measure(methods: impl Iterator<Item = Method>, rounds: u32) -> Result<Report,
     }
     for method in methods {
         for (place, bytes) in PLACES {
-            let rivals = rivals(method, bytes, rounds, &mut not_run)?;
-            let able = |backend: &Backend| {
-                // Portable code is slower than any memory.
-                backend.available() && (*backend != Backend::Portable || bytes < MEMORY)
-            };
-            for backend in Backend::ALL.into_iter().filter(able) {
-                let transform = transform(backend, method).map_err(|error| error.to_string())?;
-                let speed = speed(bytes, rounds, |data| transform.apply(0, data));
-                let ratios = rivals
-                    .iter()
-                    .map(|(name, rival)| (*name, speed / rival))
-                    .collect();
-                results.push(line(
-                    format!("{method} {place}, {}", backend.name()),
-                    speed,
-                    ratios,
-                ));
-            }
-            for (name, rival) in rivals {
-                results.push(line(
-                    format!("{method} {place}, {name}"),
-                    rival,
-                    BTreeMap::new(),
-                ));
+            let mut contestants = contestants(method, bytes, &mut not_run)?;
+            let speeds = hold(&mut contestants, vec![0; bytes], rounds)?;
+            for (contestant, speed) in contestants.iter().zip(&speeds) {
+                let rivals = contestants.iter().zip(&speeds);
+                let rivals = rivals.filter(|(rival, _)| contestant.ours && !rival.ours);
+                results.push(Line {
+                    name: format!("{method} {place}, {}", contestant.name).into(),
+                    gb_per_second: speed / 1e9,
+                    seconds: None,
+                    cpu_seconds: 1e9 / speed,
+                    ratio_to: rivals
+                        .map(|(rival, theirs)| (rival.name, speed / theirs))
+                        .collect(),
+                    cpu_ratio_to: BTreeMap::new(),
+                });
             }
         }
     }
@@ -72,50 +75,63 @@ fn measure(methods: impl Iterator<Item = Method>, rounds: u32) -> Result<Report,
     })
 }
 
-/// Bytes a second of everybody else.
-fn rivals(
+/// Lets everybody have `rounds` turns, in changing order, with the same buffer. The medians.
+fn hold(
+    contestants: &mut [Contestant<'_>],
+    mut data: Vec<u8>,
+    rounds: u32,
+) -> Result<Vec<f64>, String> {
+    let count = contestants.len();
+    let mut speeds = vec![Vec::new(); count];
+    for round in 0..rounds as usize {
+        for turn in 0..count {
+            let at = (turn + round) % count;
+            speeds[at].push((contestants[at].turn)(&mut data)?);
+        }
+    }
+    Ok(speeds.into_iter().map(middle).collect())
+}
+
+fn contestants<'a>(
     method: Method,
     bytes: usize,
-    rounds: u32,
     not_run: &mut BTreeMap<&'static str, String>,
-) -> Result<BTreeMap<&'static str, f64>, String> {
-    let mut rivals = BTreeMap::new();
+) -> Result<Vec<Contestant<'a>>, String> {
+    let told = |error: KeyLength| error.to_string();
+    let mut all = Vec::new();
+    for backend in Backend::ALL {
+        // Portable code is slower than any memory.
+        if backend.available() && (backend != Backend::Portable || bytes < MEMORY) {
+            let [old, new] = [7, 9].map(|key| stream(backend, method, key).map_err(told));
+            let transform = Transform::new(old?, new?);
+            let work = move |data: &mut [u8]| transform.apply(0, data);
+            all.push(contestant(backend.name(), true, work));
+        }
+    }
     let source = vec![1; bytes];
-    rivals.insert(
-        COPY,
-        speed(bytes, rounds, |data| {
-            data.copy_from_slice(std::hint::black_box(&source));
-        }),
-    );
+    all.push(contestant(COPY, false, move |data: &mut [u8]| {
+        data.copy_from_slice(std::hint::black_box(&source));
+    }));
     if method != Method::Sm4Ctr {
         // The portable back end is RustCrypto's `aes`, which uses the CPU's instructions where it finds them.
-        let [old, new] = [7, 9].map(|key| stream(Backend::Portable, method, key));
-        let old = Transform::new(old.map_err(|error| error.to_string())?, None);
-        let new = Transform::new(new.map_err(|error| error.to_string())?, None);
-        rivals.insert(
-            RUST_CRYPTO,
-            speed(bytes, rounds, |data| {
-                old.apply(0, data);
-                new.apply(0, data);
-            }),
-        );
+        let [old, new] = [7, 9].map(|key| stream(Backend::Portable, method, key).map_err(told));
+        let (old, new) = (Transform::new(old?, None), Transform::new(new?, None));
+        all.push(contestant(RUST_CRYPTO, false, move |data: &mut [u8]| {
+            old.apply(0, data);
+            new.apply(0, data);
+        }));
     }
     match openssl(method, bytes) {
-        Ok(once) => {
-            rivals.insert(OPENSSL, once / 2.0);
-        }
+        Ok(_) => all.push(Contestant {
+            name: OPENSSL,
+            ours: false,
+            turn: Box::new(move |_| Ok(openssl(method, bytes)? / 2.0)),
+        }),
         Err(why) => {
             not_run.insert(OPENSSL, why);
         }
     }
-    Ok(rivals)
-}
-
-fn transform(backend: Backend, method: Method) -> Result<Transform, KeyLength> {
-    Ok(Transform::new(
-        stream(backend, method, 7)?,
-        stream(backend, method, 9)?,
-    ))
+    Ok(all)
 }
 
 fn stream(backend: Backend, method: Method, key: u8) -> Result<Option<CtrStream>, KeyLength> {
@@ -123,32 +139,52 @@ fn stream(backend: Backend, method: Method, key: u8) -> Result<Option<CtrStream>
     CtrStream::on(backend, method, &secret, [key; 16])
 }
 
-/// Bytes a second: the median of the turns, each of which goes over the same buffer again and again.
-#[expect(clippy::cast_precision_loss, reason = "for people")]
-fn speed(bytes: usize, rounds: u32, mut work: impl FnMut(&mut [u8])) -> f64 {
-    let mut data = vec![0; bytes];
-    work(&mut data);
-    let mut turns: Vec<f64> = (0..rounds)
-        .map(|_| {
-            let begun = Instant::now();
-            let mut times = 0_u32;
-            while times == 0 || begun.elapsed() < TURN {
-                work(std::hint::black_box(&mut data));
+/// Somebody whose turn is `work` on the same buffer again and again.
+fn contestant<'a>(
+    name: &'static str,
+    ours: bool,
+    mut work: impl FnMut(&mut [u8]) + 'a,
+) -> Contestant<'a> {
+    let turn = move |data: &mut [u8]| {
+        work(data);
+        let begun = own_cpu();
+        let mut times = 0_u32;
+        loop {
+            // Asking for the time takes time too.
+            for _ in 0..PATIENCE.div_ceil(data.len()) {
+                work(std::hint::black_box(&mut *data));
                 times += 1;
             }
-            bytes as f64 * f64::from(times) / begun.elapsed().as_secs_f64()
-        })
-        .collect();
-    turns.sort_by(f64::total_cmp);
-    turns.get(turns.len() / 2).copied().unwrap_or(0.0)
+            let took = own_cpu().saturating_sub(begun);
+            if took >= TURN {
+                return Ok(bytes_of(data, times) / took.as_secs_f64());
+            }
+        }
+    };
+    Contestant {
+        name,
+        ours,
+        turn: Box::new(turn),
+    }
 }
 
-/// Bytes a second of one pass, by OpenSSL's own measurement.
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+fn bytes_of(data: &[u8], times: u32) -> f64 {
+    data.len() as f64 * f64::from(times)
+}
+
+/// Bytes a second of one pass, by OpenSSL's own measurement of its time on a processor.
 fn openssl(method: Method, bytes: usize) -> Result<f64, String> {
     let size = bytes.to_string();
     let done = Command::new("openssl")
         .args(["speed", "-mr", "-seconds", "1", "-bytes", &size, "-evp"])
-        .arg(method.to_string())
+        .arg(match method {
+            Method::Aes128Ctr => "aes-128-ctr",
+            Method::Aes192Ctr => "aes-192-ctr",
+            Method::Aes256Ctr => "aes-256-ctr",
+            Method::Sm4Ctr => "sm4-ctr",
+            Method::Plaintext => "null",
+        })
         .output()
         .map_err(|_| "the program openssl is not installed".to_owned())?;
     // One line for the result: +F:ALGORITHM'S NUMBER:NAME:BYTES A SECOND
@@ -158,19 +194,6 @@ fn openssl(method: Method, bytes: usize) -> Result<f64, String> {
         .find_map(|line| line.rsplit(':').next()?.trim().parse().ok())
         .filter(|speed: &f64| *speed > 0.0)
         .ok_or_else(|| format!("openssl speed does not measure {method}"))
-}
-
-/// All of this is one thread's work: time and time on a processor are the same. Both are of 10^9 bytes.
-fn line(name: String, speed: f64, ratio_to: BTreeMap<&'static str, f64>) -> Line {
-    let seconds = 1e9 / speed;
-    Line {
-        name: name.into(),
-        gb_per_second: speed / 1e9,
-        seconds,
-        cpu_seconds: seconds,
-        ratio_to,
-        cpu_ratio_to: BTreeMap::new(),
-    }
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ enum What {
 /// Arguments of `bench kernel`.
 #[derive(Args, Debug)]
 struct KernelArgs {
-    /// Turns of a tenth of a second; the median counts
+    /// Rounds; everybody has one turn a round, of a tenth of a second, in changing order, and the median counts
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
     rounds: u32,
     /// Form of the output

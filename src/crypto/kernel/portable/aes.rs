@@ -3,8 +3,8 @@
 use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
 use aes::{Aes128, Aes192, Aes256};
 
-/// Blocks whose key stream is made at once.
-const BATCH: usize = 16;
+/// Blocks whose key stream is made at once: a multiple of what the library takes at once, 64 at most.
+const BATCH: usize = 64;
 
 /// An expanded key; it is wiped when it goes.
 pub(in crate::crypto) enum Cipher {
