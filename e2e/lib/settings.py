@@ -8,9 +8,10 @@ REPOSITORY = E2E.parent
 
 # Fixed versions: a run next year shall do what today's run does.
 KUBERNETES = "1.35.4"
-ETCD = "3.6.6"
+ETCD = "3.6.7"
 COREDNS = "1.14.0"
-HELM = "3.22.0"
+# The last that is made for this Kubernetes: a later one brings a later client along, to be compiled beside it.
+HELM = "3.20.2"
 MOTO = "5.2.2"
 
 # The node has a fixed name so that `down` finds everything that an interrupted `up` left behind.
