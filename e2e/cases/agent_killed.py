@@ -4,7 +4,7 @@ from lib import kube
 from lib.console import step
 from lib.context import Context
 from lib.scenario import agent, proof, setup
-from lib.wait import until
+from lib.wait import meanwhile, until
 
 TRIES = ("aes128-ctr", "aes192-ctr", "aes256-ctr", "sm4-ctr")
 
@@ -39,7 +39,8 @@ def _cut_work(context: Context) -> tuple[str, str]:
         context.resource.patch({"encryption": {"method": method}})
         with step(f"method {method}, agent of {store} killed at work"):
             if agent.can_watch():
-                cut = agent.kill_at_work(context.namespace, store, setup.READY)
+                over = meanwhile(lambda: context.resource.wait_condition("Ready", timeout=setup.READY))
+                cut = agent.kill_at_work(context.namespace, store, over)
             else:
                 cut = _force_delete(context, store)
         if cut:

@@ -169,8 +169,7 @@ def _all() -> "dict[str, Component]":
     values = (f"gitVersion=v{settings.KUBERNETES}", f"gitMajor={major}", f"gitMinor={minor}")
     variables = tuple(f"{stamp}.{value}" for value in values)
     found = [
-        Component(name, settings.KUBERNETES, f"k8s.io/kubernetes/cmd/{name}", variables)
-        for name in KUBERNETES_PROGRAMS
+        Component(name, settings.KUBERNETES, f"k8s.io/kubernetes/cmd/{name}", variables) for name in KUBERNETES_PROGRAMS
     ]
     found += [
         Component("etcd", settings.ETCD, ETCD),

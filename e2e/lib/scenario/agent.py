@@ -4,15 +4,17 @@ import json
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any, Callable, Optional
 
 from lib import kube, settings
-from lib.cluster import node
 from lib.cluster.storage import VOLUMES
+from lib.wait import until
 
 CONTAINER = "tikv-security-agent"
 JOURNAL = "tikv-security.journal"
+LOCK = "LOCK"
 
 
 def status(namespace: str, pod: str) -> dict[str, Any]:
@@ -29,25 +31,22 @@ def journal_open(namespace: str, pod: str) -> bool:
     return _journal(namespace, pod).exists()
 
 
-def kill_at_work(namespace: str, pod: str, timeout: float) -> bool:
-    """Waits for the journal of a store to appear and ends its agent at once; true when the work was really cut.
+def kill_at_work(namespace: str, pod: str, over: Callable[[], bool]) -> bool:
+    """Ends the agent of a store as soon as its journal appears; true when the work was really cut.
 
-    A small store is rewritten within a fraction of a second, so this looks at the volume itself, without a pause.
+    A small store is rewritten within a fraction of a second, so this looks at the volume and at the processes
+    themselves. It gives up when `over` says that all work was done.
     """
-    deadline = time.monotonic() + timeout
-    pid: Optional[int] = None
-    looked = 0.0
-    while time.monotonic() < deadline:
-        if time.monotonic() - looked > 0.2:
-            # The agent of the restarted pod is another process than the one before.
-            pid, looked = _pid(namespace, pod), time.monotonic()
-        if _journal(namespace, pod).exists():
-            pid = pid if pid and Path(f"/proc/{pid}").exists() else _pid(namespace, pod)
-            if pid is None:
-                continue
-            os.kill(pid, signal.SIGKILL)
-            time.sleep(0.05)
-            return _journal(namespace, pod).exists()
+    while not over():
+        if not _journal(namespace, pod).exists():
+            time.sleep(0.002)
+            continue
+        process = _holder(VOLUMES / namespace / f"data-{pod}" / LOCK)
+        if process is None:
+            continue
+        os.kill(int(process.name), signal.SIGKILL)
+        until(f"process {process.name} to end", partial(_ended, process), 10)
+        return _journal(namespace, pod).exists()
     return False
 
 
@@ -60,16 +59,30 @@ def _journal(namespace: str, pod: str) -> Path:
     return VOLUMES / namespace / f"data-{pod}" / JOURNAL
 
 
-def _pid(namespace: str, pod: str) -> Optional[int]:
-    """Process id of the agent on this machine."""
-    container = status(namespace, pod).get("containerID", "").rpartition("/")[2]
-    if not container:
+def _holder(file: Path) -> Optional[Path]:
+    """The process that has a file open, by its identity: in a container it has another path."""
+    try:
+        wanted = file.stat()
+    except OSError:
         return None
-    for line in node.ctr("tasks", "list").stdout.splitlines():
-        fields = line.split()
-        if len(fields) >= 3 and fields[0] == container and fields[2] == "RUNNING":
-            return int(fields[1])
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if not (process / "cmdline").read_bytes().startswith(b"/tikv-security\0agent"):
+                continue
+            opened = [descriptor.stat() for descriptor in (process / "fd").iterdir()]
+        except OSError:
+            continue
+        if any((one.st_dev, one.st_ino) == (wanted.st_dev, wanted.st_ino) for one in opened):
+            return process
     return None
+
+
+def _ended(process: Path) -> bool:
+    """Whether a process is gone, or has only its parent to tell."""
+    try:
+        return (process / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return True
 
 
 def describe(namespace: str, pod: str) -> str:
