@@ -4,9 +4,11 @@ pub mod agent;
 pub mod agent_ready;
 pub mod bench;
 pub mod crds;
+pub mod diff;
 pub mod operator;
 pub mod reference;
 pub mod render;
+pub mod report;
 pub mod store;
 pub mod version;
 
@@ -46,6 +48,8 @@ enum Command {
     Bench(bench::BenchArgs),
     Operator(operator::OperatorArgs),
     Render(render::RenderArgs),
+    Report(report::ReportArgs),
+    Diff(diff::DiffArgs),
     Crds(crds::CrdsArgs),
     Version(version::VersionArgs),
 }
@@ -63,6 +67,8 @@ pub fn main() -> ExitCode {
         Command::Bench(args) => bench::main(&args),
         Command::Operator(args) => operator::main(args),
         Command::Render(args) => render::main(&args),
+        Command::Report(args) => report::main(&args),
+        Command::Diff(args) => diff::main(&args),
         Command::Version(args) => version::main(&args),
         Command::Crds(args) => crds::main(&args),
     }

@@ -4,6 +4,7 @@ pub mod agent;
 pub mod api;
 pub mod cli;
 pub mod crypto;
+pub mod evidence;
 pub mod format;
 pub mod fs;
 pub mod kms;

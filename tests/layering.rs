@@ -30,7 +30,7 @@ const EFFECTS: [&str; 12] = [
 ];
 
 /// Layers whose functions only compute.
-const PURE: [&str; 3] = ["api", "format", "plan"];
+const PURE: [&str; 4] = ["api", "evidence", "format", "plan"];
 
 /// Layers that may speak to Kubernetes.
 const KUBERNETES: [&str; 2] = ["operator", "cli"];

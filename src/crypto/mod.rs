@@ -11,6 +11,7 @@ mod kernel;
 pub mod mac;
 pub mod rng;
 pub mod secret;
+pub mod sign;
 mod stream;
 
 pub use kernel::Backend;

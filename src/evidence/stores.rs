@@ -1,0 +1,141 @@
+//! One store: what its agent measured of the data directory.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::FRESH;
+use crate::api::method::Method;
+use crate::api::v1alpha1::{TikvVolume, VolumePhase};
+
+/// A store and its data keys.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Store {
+    /// The pod.
+    pub pod: String,
+    /// Its number in PD.
+    pub store_id: Option<u64>,
+    /// Where the volume stands.
+    pub phase: Option<VolumePhase>,
+    /// Every file is as desired, by a measurement that answers the present desired state and is fresh.
+    pub proven: bool,
+    /// Why not.
+    pub unproven_because: Option<String>,
+    /// When the files were measured.
+    pub measured_at: Option<Timestamp>,
+    /// Version of the agent that measured.
+    pub agent: Option<String>,
+    /// Files that count.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Bytes proven encrypted.
+    pub encrypted_bytes: u64,
+    /// Bytes in the clear.
+    pub plaintext_bytes: u64,
+    /// Data keys that protect files.
+    pub keys: Vec<DataKey>,
+}
+
+/// A data key: its identifier and age, never the key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct DataKey {
+    /// Identifier, decimal.
+    pub id: String,
+    /// Its method.
+    pub method: Method,
+    /// When it was made.
+    pub created_at: Option<Timestamp>,
+    /// Age at the moment of the report, in hours.
+    pub age_hours: Option<i64>,
+    /// Whether it is the one for new files.
+    pub current: bool,
+    /// Files under it.
+    pub files: u64,
+    /// Bytes under it.
+    pub bytes: u64,
+}
+
+/// What is known of one volume.
+pub fn store(volume: &TikvVolume, at: Timestamp) -> Store {
+    let status = volume.status.clone().unwrap_or_default();
+    let why = unproven(volume, at);
+    let report = status.report;
+    let coverage = report
+        .as_ref()
+        .and_then(|report| report.coverage.clone())
+        .unwrap_or_default();
+    let keys = coverage.by_key.iter().map(|key| DataKey {
+        id: key.key_id.clone(),
+        method: key.method,
+        created_at: key.created_at,
+        age_hours: key
+            .created_at
+            .map(|made| at.duration_since(made).as_hours()),
+        current: coverage.current_data_key.as_ref() == Some(&key.key_id),
+        files: key.files,
+        bytes: key.bytes,
+    });
+    Store {
+        pod: volume.spec.pod.clone(),
+        store_id: status.store_id,
+        phase: status.phase,
+        proven: why.is_none(),
+        unproven_because: why,
+        measured_at: report.as_ref().and_then(|report| report.measured_at),
+        agent: report.as_ref().map(|report| report.version.clone()),
+        keys: keys.collect(),
+        files: coverage.files,
+        bytes: coverage.bytes,
+        encrypted_bytes: coverage.encrypted_bytes,
+        plaintext_bytes: coverage.plaintext_bytes,
+    }
+}
+
+/// Why it can not be said that the volume is as desired.
+fn unproven(volume: &TikvVolume, at: Timestamp) -> Option<String> {
+    let status = volume.status.as_ref();
+    if let Some(why) = status.and_then(|status| status.unreachable.as_ref()) {
+        return Some(format!("its agent does not answer: {why}"));
+    }
+    let Some(report) = status.and_then(|status| status.report.as_ref()) else {
+        return Some("its agent has not reported anything yet".to_owned());
+    };
+    if let Some(error) = &report.error {
+        return Some(error.message.clone());
+    }
+    if report.desired_generation != volume.spec.generation {
+        return Some(format!(
+            "the measurement answers generation {} of the desired state, which is at {}",
+            report.desired_generation, volume.spec.generation
+        ));
+    }
+    if report.journal_open {
+        return Some("a run is open: the data directory is between two states".to_owned());
+    }
+    let (Some(coverage), Some(measured)) = (&report.coverage, report.measured_at) else {
+        return Some("its files were not measured yet".to_owned());
+    };
+    if at.duration_since(measured) > FRESH {
+        return Some(format!(
+            "it was last measured at {measured}, more than {} minutes before this report",
+            FRESH.as_mins()
+        ));
+    }
+    if volume.spec.method.encrypts() && coverage.plaintext_bytes > 0 {
+        return Some(format!(
+            "{} bytes are in the clear",
+            coverage.plaintext_bytes
+        ));
+    }
+    if volume.spec.method.encrypts() && coverage.encrypted_bytes < coverage.bytes {
+        return Some(format!(
+            "{} of {} bytes are proven encrypted",
+            coverage.encrypted_bytes, coverage.bytes
+        ));
+    }
+    (!report.satisfied).then(|| {
+        "some files are under another method or an older data key than asked for".to_owned()
+    })
+}
