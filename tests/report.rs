@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-const OBJECTS: &str = r#"
+const OBJECTS: &str = r"
 apiVersion: v1
 kind: List
 items:
@@ -28,7 +28,7 @@ items:
     report: {version: 0.1.0, dataDir: /var/lib/tikv, desiredGeneration: 1, phase: Watching, gateOpen: true,
       journalOpen: false, satisfied: true, measuredAt: MEASURED,
       coverage: {files: 1, bytes: 9, encryptedBytes: 9, plaintextBytes: 0, byKey: []}}
-"#;
+";
 
 fn command(dir: &Path, arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_tikv-security"))

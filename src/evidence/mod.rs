@@ -255,6 +255,6 @@ fn changes(meta: &ObjectMeta) -> Vec<Change> {
             at: entry.time.as_ref().map(|time| time.0),
         })
         .collect();
-    all.sort_by(|one, other| other.at.cmp(&one.at));
+    all.sort_by_key(|change| std::cmp::Reverse(change.at));
     all
 }

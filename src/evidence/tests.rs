@@ -4,6 +4,8 @@ use serde_json::{Value, json};
 use super::{Answer, Report, Verdict, diff, html, markdown, report};
 use crate::api::v1alpha1::{TikvSecurity, TikvVolume};
 
+type Change = Box<dyn Fn(&mut Value, &mut Vec<Value>)>;
+
 const NOW: &str = "2026-03-01T12:00:00Z";
 
 /// A cluster of which everything is proven, as its objects.
@@ -91,7 +93,6 @@ fn nothing_is_called_encrypted_that_was_not_measured_so() {
     let status = |volumes: &mut Vec<Value>, path: &str, value: Value| {
         *volumes[1]["status"].pointer_mut(path).unwrap() = value;
     };
-    type Change = Box<dyn Fn(&mut Value, &mut Vec<Value>)>;
     let cases: Vec<(&str, Change)> = vec![
         (
             "in the clear",

@@ -2,6 +2,7 @@
 
 mod source;
 
+use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -131,13 +132,14 @@ fn code(report: &Report) -> u8 {
 fn digest_line(file: &Path, text: &str) -> String {
     let mut digest = Sha256::default();
     digest.update(text.as_bytes());
-    let hex: String = digest
-        .finish()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let mut line = String::new();
+    for byte in digest.finish() {
+        // Writing to a string does not fail.
+        let _ = write!(line, "{byte:02x}");
+    }
     let name = file.file_name().unwrap_or_default().to_string_lossy();
-    format!("{hex}  {name}\n")
+    let _ = writeln!(line, "  {name}");
+    line
 }
 
 fn beside(file: &Path, ending: &str) -> PathBuf {

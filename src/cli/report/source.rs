@@ -1,6 +1,6 @@
 //! Where the objects of a report come from: a cluster, or files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kube::api::ListParams;
 use kube::config::{KubeConfigOptions, KubeconfigError};
@@ -135,7 +135,7 @@ pub fn files(
     }
 }
 
-fn parse<K: DeserializeOwned>(path: &PathBuf, object: Value) -> Result<K, SourceError> {
+fn parse<K: DeserializeOwned>(path: &Path, object: Value) -> Result<K, SourceError> {
     serde_json::from_value(object)
-        .map_err(|error| SourceError::Malformed(path.clone(), error.to_string()))
+        .map_err(|error| SourceError::Malformed(path.to_owned(), error.to_string()))
 }
