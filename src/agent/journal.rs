@@ -69,43 +69,45 @@ pub fn write(
     owner: Owner,
 ) -> Result<(), StoreError> {
     let path = dir.join(JOURNAL);
-    let body = serde_json::to_vec(run).map_err(|error| untrusted(dir, &error.to_string()))?;
-    let key = mac_key(keys, run.signed_by)
-        .ok_or_else(|| untrusted(dir, "its data key is not in key.dict"))?;
-    let mut bytes = key.tag(&body).to_vec();
-    bytes.extend_from_slice(&body);
+    let bytes = seal(run, keys).map_err(|why| untrusted(dir, &why))?;
     fs::replace(fs, &path, &bytes, owner, &unique()?).map_err(StoreError::io("writing", &path))
 }
 
 /// Reads the record and checks its tag.
 pub fn read(fs: &dyn Fs, dir: &Path, keys: &KeyDictionary) -> Result<Option<Run>, StoreError> {
     let path = dir.join(JOURNAL);
-    let Some(bytes) = fs::read(fs, &path).map_err(StoreError::io("reading", &path))? else {
-        return Ok(None);
-    };
-    let (tag, body) = bytes
-        .split_at_checked(32)
-        .ok_or_else(|| untrusted(dir, "it is too short"))?;
-    let run: Run = serde_json::from_slice(body)
-        .map_err(|error| untrusted(dir, &format!("it does not parse: {error}")))?;
+    let bytes = fs::read(fs, &path).map_err(StoreError::io("reading", &path))?;
+    bytes
+        .map(|bytes| open(&bytes, keys).map_err(|why| untrusted(dir, &why)))
+        .transpose()
+}
+
+/// The record with its tag before it, as it is on disk; an error says why there can be none.
+pub fn seal(run: &Run, keys: &KeyDictionary) -> Result<Vec<u8>, String> {
+    let body = serde_json::to_vec(run).map_err(|error| error.to_string())?;
+    let key = mac_key(keys, run.signed_by).ok_or("its data key is not in key.dict")?;
+    let mut bytes = key.tag(&body).to_vec();
+    bytes.extend_from_slice(&body);
+    Ok(bytes)
+}
+
+/// The record in `bytes`; an error says why they are not to be trusted.
+pub fn open(bytes: &[u8], keys: &KeyDictionary) -> Result<Run, String> {
+    let (tag, body) = bytes.split_at_checked(32).ok_or("it is too short")?;
+    let run: Run =
+        serde_json::from_slice(body).map_err(|error| format!("it does not parse: {error}"))?;
     if run.version != Run::VERSION {
-        return Err(untrusted(
-            dir,
-            &format!(
-                "its layout {} is of another version of this program; finish the run with that version",
-                run.version
-            ),
+        return Err(format!(
+            "its layout {} is of another version of this program; finish the run with that version",
+            run.version
         ));
     }
-    let key = mac_key(keys, run.signed_by)
-        .ok_or_else(|| untrusted(dir, "the data key that signed it is not in key.dict"))?;
+    let key =
+        mac_key(keys, run.signed_by).ok_or("the data key that signed it is not in key.dict")?;
     if key.verify(body, tag) {
-        Ok(Some(run))
+        Ok(run)
     } else {
-        Err(untrusted(
-            dir,
-            "its signature is not of this store's data keys",
-        ))
+        Err("its signature is not of this store's data keys".to_owned())
     }
 }
 
