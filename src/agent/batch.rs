@@ -8,9 +8,6 @@ use super::plan::Group;
 use super::space::MARGIN;
 use crate::fs::{self, Fs};
 
-/// Of a large store an eighth is a batch: so often at most is its dictionary written.
-const PARTS: usize = 8;
-
 /// How many of `groups` come next; at least one. `entries` is the size of `file.dict`.
 pub fn next(
     fs: &dyn Fs,
@@ -22,7 +19,7 @@ pub fn next(
     let mut room: BTreeMap<u64, u64> = BTreeMap::new();
     let mut bytes = 0_u64;
     let mut fitting = 0;
-    for group in groups.iter().take(limits.batch.files.max(entries / PARTS)) {
+    for group in groups.iter().take(limits.batch_files(entries)) {
         let Some(first) = group.names.first() else {
             fitting += 1;
             continue;

@@ -39,7 +39,7 @@ pub fn measure(inventory: &Inventory, state: &State) -> Coverage {
         ..Coverage::default()
     };
     let mut by_key: BTreeMap<u64, (u64, u64)> = BTreeMap::new();
-    for file in inventory.files.iter().filter(|file| counts(file)) {
+    for file in inventory.iter().filter(|file| counts(file)) {
         let size = file.meta.size;
         coverage.files += 1;
         coverage.bytes += size;
@@ -87,7 +87,7 @@ pub fn counts(file: &StoreFile) -> bool {
 
 /// What a person should know, most severe first.
 pub fn findings(inventory: &Inventory, state: &State) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = inventory.files.iter().filter_map(finding).collect();
+    let mut findings: Vec<Finding> = inventory.iter().filter_map(finding).collect();
     findings.extend(inventory.obstacles.iter().map(|obstacle| Finding {
         code: obstacle.code().to_owned(),
         severity: Severity::Error,
@@ -147,8 +147,8 @@ fn linked_outside(inventory: &Inventory) -> Option<Finding> {
         *names.entry(file.meta.inode).or_default() += 1;
     }
     let outside = |file: &&StoreFile| counts(file) && file.meta.links > names[&file.meta.inode];
-    let first = inventory.files.iter().find(outside)?;
-    let count = inventory.files.iter().filter(outside).count();
+    let first = inventory.iter().find(outside)?;
+    let count = inventory.iter().filter(outside).count();
     Some(Finding {
         code: "LinkedElsewhere".to_owned(),
         severity: Severity::Warning,

@@ -76,7 +76,7 @@ impl Engine<'_> {
             }
             State::Never => None,
         };
-        let (Some(run), State::Has(dictionaries)) = (run, &state) else {
+        let (Some(run), State::Has(_)) = (run, &state) else {
             // No journal: nothing was rewritten. What is left of the start or the end of a run goes; a first temporary
             // file can be there before the guard is.
             recover::settle(self.fs, self.roots, &State::Never)?;
@@ -95,8 +95,11 @@ impl Engine<'_> {
         };
         let inventory = inventory::take(self.fs, self.roots, &state, self.limits.threads)?;
         let work = plan::plan(&inventory, &state, &target).map_err(StoreError::Refused)?;
-        self.carry_out(&run, (**dictionaries).clone(), &work)
-            .map(Some)
+        drop(inventory);
+        match state {
+            State::Has(dictionaries) => self.carry_out(&run, *dictionaries, work).map(Some),
+            State::Never => Ok(None),
+        }
     }
 
     /// Rewrites what is not as `target` wants it. Returns how it ended.
@@ -105,14 +108,16 @@ impl Engine<'_> {
     pub fn run(
         &self,
         state: State,
-        inventory: &Inventory,
-        work: &Work,
+        inventory: Inventory,
+        work: Work,
         target: &Target,
     ) -> Result<Ended, StoreError> {
         let dir = self.dir()?;
-        space::demand(self.fs, self.roots, work)?;
+        space::demand(self.fs, self.roots, &work)?;
         self.sealer.prove()?;
-        let owner = self.owner(inventory)?;
+        let owner = self.owner(&inventory)?;
+        // From here on memory holds what is still to be done.
+        drop(inventory);
         guard::set(self.fs, dir, owner)?;
         let dictionaries = self.prepare_keys(state, target, owner)?;
         let Some(signed_by) = signing_key(&dictionaries.keys, target) else {
@@ -145,26 +150,29 @@ impl Engine<'_> {
         &self,
         run: &Run,
         mut dictionaries: Dictionaries,
-        work: &Work,
+        mut work: Work,
     ) -> Result<Ended, StoreError> {
         let files: usize = work.groups.iter().map(|group| group.names.len()).sum();
         self.observer.begin(files as u64, work.bytes());
-        self.remove_leftovers(work)?;
+        self.remove_leftovers(&work)?;
         let pace = Pace::new(&self.limits, self.observer);
-        let mut rest = &work.groups[..];
+        let mut rest = &mut work.groups[..];
         while !rest.is_empty() {
             if self.observer.stop() {
                 return Err(StoreError::Interrupted);
             }
             let entries = dictionaries.files.entries.len();
-            let (batch, others) = rest.split_at(batch::next(self.fs, rest, entries, &self.limits)?);
+            let next = batch::next(self.fs, rest, entries, &self.limits)?;
+            let (batch, others) = rest.split_at_mut(next);
             self.batch_of(batch, run, &pace, &mut dictionaries)?;
+            batch.iter_mut().for_each(|group| group.names = Vec::new());
             rest = others;
             if !rest.is_empty() && self.limits.is_over() {
                 self.put_down()?;
                 return Ok(Ended::TimeIsOver);
             }
         }
+        drop(work);
         self.observer.finishing();
         self.finish(run, dictionaries)?;
         Ok(Ended::Complete)
@@ -231,12 +239,12 @@ impl Engine<'_> {
     }
 
     /// All files are rewritten: old entries, old keys, journal and guard go, in this order.
-    fn finish(&self, run: &Run, mut dictionaries: Dictionaries) -> Result<(), StoreError> {
+    fn finish(&self, run: &Run, dictionaries: Dictionaries) -> Result<(), StoreError> {
         let dir = self.dir()?;
         if !run.method.encrypts() {
             return self.drop_dictionaries(run.file_dict_version(), dictionaries.owner);
         }
-        let state = State::Has(Box::new(dictionaries.clone()));
+        let state = State::Has(Box::new(dictionaries));
         let inventory = inventory::take(self.fs, self.roots, &state, self.limits.threads)?;
         let target = Target {
             method: run.method,
@@ -251,8 +259,10 @@ impl Engine<'_> {
                 what: "its entry",
             });
         }
+        let State::Has(mut dictionaries) = state else {
+            return Ok(());
+        };
         let kept: BTreeSet<&str> = inventory
-            .files
             .iter()
             .filter(|file| file.class != Class::Current)
             .map(|file| file.name.as_str())
@@ -261,6 +271,8 @@ impl Engine<'_> {
             .files
             .entries
             .retain(|name, _| kept.contains(name.as_str()));
+        drop(kept);
+        drop(inventory);
         let writer = self.writer()?;
         writer.files(
             &dictionaries.files,
@@ -377,7 +389,6 @@ impl Engine<'_> {
     fn owner(&self, inventory: &Inventory) -> Result<Owner, StoreError> {
         let dir = self.dir()?;
         let file = inventory
-            .files
             .iter()
             .find(|file| matches!(file.class, Class::Data(_)));
         let meta = match file {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::class::{self, Class};
 use super::content::Look;
@@ -60,13 +61,20 @@ impl StoreFile {
 #[derive(Debug, Default)]
 pub struct Inventory {
     /// Files, by path.
-    pub files: Vec<StoreFile>,
+    pub files: Vec<Arc<StoreFile>>,
     /// Entries whose file does not exist.
     pub stale: BTreeMap<String, FileInfo>,
     /// Directories, for making their names durable.
     pub dirs: Vec<PathBuf>,
     /// What forbids every change of this store.
     pub obstacles: Vec<Refusal>,
+}
+
+impl Inventory {
+    /// The files.
+    pub fn iter(&self) -> impl Iterator<Item = &StoreFile> {
+        self.files.iter().map(Arc::as_ref)
+    }
 }
 
 /// Looks at everything below `roots`, at as many files at a time as there are `threads`.
@@ -102,7 +110,7 @@ pub fn take(
         walk.dir(&root.path, "")?;
     }
     inventory.files.sort_by(|a, b| a.relative.cmp(&b.relative));
-    if inventory.files.iter().any(is_data) {
+    if inventory.iter().any(is_data) {
         names::demand_spelling(roots, entries)?;
     }
     mark_pending(&mut inventory);
@@ -140,7 +148,9 @@ fn mark_pending(inventory: &mut Inventory) {
     }
     for file in &mut inventory.files {
         let content = file.content();
-        file.pending = content.is_some_and(|content| made.contains(&content));
+        if content.is_some_and(|content| made.contains(&content)) {
+            Arc::make_mut(file).pending = true;
+        }
     }
 }
 
@@ -219,7 +229,7 @@ impl Walk<'_> {
         if class == Class::Current {
             self.current(&mut file)?;
         }
-        self.inventory.files.push(file);
+        self.inventory.files.push(Arc::new(file));
         Ok(())
     }
 

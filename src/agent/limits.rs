@@ -25,13 +25,16 @@ pub struct Limits {
 /// Files of a batch share the flushes and one write of `file.dict`. At least one file is in it, whatever these say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Batch {
-    /// Files; in a large store an eighth of all, so that all writes of `file.dict` together stay linear in its size.
+    /// Files; in a very large store an eighth of all, so that all writes of `file.dict` together stay linear in its size.
     pub files: usize,
     /// Bytes, as far as half of the free space allows.
     pub bytes: u64,
     /// From this many files on, one flush of the file system stands for a flush of each file.
     pub flush_together: usize,
 }
+
+/// What a batch of a run with limited rates takes at most: so soon it sees that its time is over.
+const SECONDS: u64 = 10;
 
 impl Default for Limits {
     /// One thread, as fast as it goes.
@@ -42,7 +45,7 @@ impl Default for Limits {
             requests_per_second: None,
             until: None,
             batch: Batch {
-                files: 1024,
+                files: 65_536,
                 bytes: 512 << 20,
                 flush_together: 16,
             },
@@ -66,9 +69,21 @@ impl Limits {
         self.until.is_some_and(|until| Instant::now() >= until)
     }
 
-    /// Bytes of a batch: a slow run asks often enough whether it shall stop.
+    /// Files of a batch, where `file.dict` has this many entries.
+    pub fn batch_files(&self, entries: usize) -> usize {
+        /// Of a very large store an eighth is a batch.
+        const PARTS: usize = 8;
+        /// A small file is read, written and read once more.
+        const REQUESTS: u64 = 3;
+        let most = self.batch.files.max(entries / PARTS);
+        self.requests_per_second.map_or(most, |rate| {
+            let files = rate.get().saturating_mul(SECONDS) / REQUESTS;
+            most.min(usize::try_from(files).unwrap_or(most)).max(1)
+        })
+    }
+
+    /// Bytes of a batch.
     pub fn batch_bytes(&self) -> u64 {
-        const SECONDS: u64 = 10;
         self.bytes_per_second.map_or(self.batch.bytes, |rate| {
             self.batch.bytes.min(rate.get().saturating_mul(SECONDS))
         })
@@ -172,5 +187,9 @@ mod tests {
         assert_eq!(limits.batch_bytes(), limits.batch.bytes);
         limits.bytes_per_second = NonZeroU64::new(1 << 20);
         assert_eq!(limits.batch_bytes(), 10 << 20);
+        assert_eq!(limits.batch_files(10), limits.batch.files);
+        assert_eq!(limits.batch_files(8_000_000), 1_000_000);
+        limits.requests_per_second = NonZeroU64::new(30);
+        assert_eq!(limits.batch_files(10), 100);
     }
 }

@@ -1,7 +1,7 @@
 //! What files look like under their entries: only their ends are read.
 
 use std::path::Path;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use super::class::{Class, Kind};
 use super::content::{self, HEAD, Look};
@@ -22,11 +22,11 @@ type Seen<'a> = (&'a StoreFile, Kind, OnceLock<Result<Look, BadEntry>>);
 pub fn at_all(
     fs: &dyn Fs,
     keys: &KeyDictionary,
-    files: &mut [StoreFile],
+    files: &mut [Arc<StoreFile>],
     threads: usize,
 ) -> Result<(), StoreError> {
     let data = files.iter().filter_map(|file| match file.class {
-        Class::Data(kind) => Some((file, kind, OnceLock::new())),
+        Class::Data(kind) => Some((&**file, kind, OnceLock::new())),
         _ => None,
     });
     let all: Vec<Seen<'_>> = data.collect();
@@ -49,6 +49,7 @@ pub fn at_all(
         .iter_mut()
         .filter(|file| matches!(file.class, Class::Data(_)));
     for (file, seen) in data.zip(seen) {
+        let file = Arc::make_mut(file);
         match seen {
             Some(Ok(look)) => file.look = look,
             Some(Err(bad)) => file.bad_entry = Some(bad),

@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::error::{Refusal, StoreError};
 use super::inventory::StoreFile;
@@ -100,7 +101,7 @@ pub fn demand_spelling(
 pub fn obstacles(
     roots: &[Root],
     stale: &BTreeMap<String, FileInfo>,
-    files: &[StoreFile],
+    files: &[Arc<StoreFile>],
     links: &[String],
 ) -> Vec<Refusal> {
     let mut found: Vec<Refusal> = links

@@ -55,7 +55,7 @@ pub fn look(
         method: Some(run.method),
         ..OpenRun::default()
     };
-    let data = inventory.files.iter();
+    let data = inventory.iter();
     for file in data.filter(|file| matches!(file.class, Class::Data(_))) {
         let size = file.meta.size;
         open.files_total += 1;

@@ -1,6 +1,7 @@
 //! Decides which files are rewritten. Pure: no files, no clock, no randomness.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::class::{Class, Kind};
 use super::content::Look;
@@ -27,7 +28,7 @@ pub struct Target {
 #[derive(Clone, Debug)]
 pub struct Group {
     /// Its names; at least one. All have equal entries.
-    pub names: Vec<StoreFile>,
+    pub names: Vec<Arc<StoreFile>>,
 }
 
 impl Group {
@@ -48,7 +49,7 @@ pub struct Work {
     /// Files to rewrite, smallest first so that a full volume shows late and little is redone.
     pub groups: Vec<Group>,
     /// Leftovers that TiKV removes at its start anyway; they are removed with their entries.
-    pub remove: Vec<StoreFile>,
+    pub remove: Vec<Arc<StoreFile>>,
     /// True when dictionaries exist that the target does not want.
     pub drop_dictionaries: bool,
 }
@@ -95,7 +96,7 @@ pub fn plan(inventory: &Inventory, state: &State, target: &Target) -> Result<Wor
     for file in &inventory.files {
         match file.class {
             Class::Leftover => {
-                work.remove.push(file.clone());
+                work.remove.push(Arc::clone(file));
                 continue;
             }
             Class::Plain | Class::Ours => continue,
@@ -110,7 +111,7 @@ pub fn plan(inventory: &Inventory, state: &State, target: &Target) -> Result<Wor
         let group = groups
             .entry(file.meta.inode)
             .or_insert_with(|| Group { names: Vec::new() });
-        group.names.push(file.clone());
+        group.names.push(Arc::clone(file));
     }
     work.groups = groups.into_values().collect();
     work.groups.sort_by_key(Group::size);
@@ -121,7 +122,7 @@ pub fn plan(inventory: &Inventory, state: &State, target: &Target) -> Result<Wor
 fn one_entry_an_inode(inventory: &Inventory) -> Result<(), Refusal> {
     let mut firsts: BTreeMap<(u64, u64), &StoreFile> = BTreeMap::new();
     let data = |file: &&StoreFile| matches!(file.class, Class::Data(_) | Class::Current);
-    for file in inventory.files.iter().filter(data) {
+    for file in inventory.iter().filter(data) {
         let first = firsts.entry(file.meta.inode).or_insert(file);
         if first.entry != file.entry && !(first.in_the_clear() && file.in_the_clear()) {
             return Err(Refusal::SplitInode {

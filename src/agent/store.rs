@@ -204,7 +204,7 @@ impl<'a> Store<'a> {
             let sound = taken.as_ref().is_ok_and(|(_, inventory)| {
                 let wrong =
                     |file: &StoreFile| file.look == Look::Differs || file.bad_entry.is_some();
-                !inventory.files.iter().any(wrong)
+                !inventory.iter().any(wrong)
             });
             let now = self.dictionaries_as_read()?;
             tries += 1;
@@ -307,8 +307,8 @@ impl<'a> Store<'a> {
         };
         let ended = self.engine(verification, now, observer).run(
             measured.state,
-            &measured.inventory,
-            &work,
+            measured.inventory,
+            work,
             target,
         )?;
         outcome.time_is_over = ended == Ended::TimeIsOver;

@@ -28,8 +28,10 @@ struct Contestant<'a> {
     name: &'static str,
     ours: bool,
     /// Bytes a second of one turn with this buffer.
-    turn: Box<dyn FnMut(&mut [u8]) -> Result<f64, String> + 'a>,
+    turn: Turn<'a>,
 }
+
+type Turn<'a> = Box<dyn FnMut(&mut [u8]) -> Result<f64, String> + 'a>;
 
 /// `bench kernel`.
 pub fn kernel(args: &KernelArgs) -> Result<Report, String> {

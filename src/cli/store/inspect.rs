@@ -110,7 +110,6 @@ impl Document {
         };
         let files = measured
             .inventory
-            .files
             .iter()
             .map(|file| {
                 let entry = file.entry.as_ref();

@@ -60,7 +60,7 @@ pub fn usage(measured: &Measured, now: Timestamp) -> Vec<Usage> {
         }
     };
     rows.sort_by_key(|row| std::cmp::Reverse(row.created_at));
-    let clear = measured.inventory.files.iter();
+    let clear = measured.inventory.iter();
     let clear = clear.filter(|file| state_of(file) == "plaintext");
     let (files, bytes) = clear.fold((0, 0), |(files, bytes), file| {
         (files + 1, bytes + file.meta.size)

@@ -110,7 +110,7 @@ impl Document {
         journal_open: bool,
         findings: Vec<Finding>,
     ) -> Self {
-        let data = || measured.inventory.files.iter().filter(|file| counts(file));
+        let data = || measured.inventory.iter().filter(|file| counts(file));
         let sound = |file: &&StoreFile| matches!(state_of(file), "encrypted" | "plaintext");
         Self {
             data_dir: data_dir.to_owned(),
