@@ -16,6 +16,8 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::crypto::Backend;
+
 /// Mutual TLS and encryption at rest for TiKV clusters on Kubernetes, and for single data directories.
 #[derive(Parser, Debug)]
 #[command(
@@ -56,7 +58,13 @@ enum Command {
 
 /// Runs the command line.
 pub fn main() -> ExitCode {
-    match Cli::parse().command {
+    let command = Cli::parse().command;
+    // What would not be obeyed later is refused before anything is touched.
+    if let Err(error) = Backend::check() {
+        eprintln!("error: {error}");
+        return ExitCode::from(store::exit::USAGE);
+    }
+    match command {
         Command::Inspect(args) => store::inspect::main(&args),
         Command::Verify(args) => store::verify::main(&args),
         Command::Reencrypt(args) => store::reencrypt::main(&args),

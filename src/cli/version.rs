@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use crate::crypto::Backend;
+use crate::crypto::{Backend, features};
 
 /// Show the version, and with --cpu which code this CPU gets
 #[derive(Args, Debug)]
@@ -25,7 +25,18 @@ pub fn main(args: &VersionArgs) -> ExitCode {
 
 fn backends() -> String {
     let chosen = Backend::chosen();
-    let mut text = format!("{:<12} {:<10} {:<20} SM4\n", "BACK END", "STATE", "AES");
+    let with = |wanted| -> Vec<&str> {
+        let all = features().iter();
+        all.filter(|(_, has)| *has == wanted)
+            .map(|(name, _)| *name)
+            .collect()
+    };
+    let mut text = format!("cpu has    {}\n", list(&with(true)));
+    text += &format!("cpu lacks  {}\n\n", list(&with(false)));
+    text += &format!(
+        "{:<12} {:<10} {:<20} {:<34} LACKS\n",
+        "BACK END", "STATE", "AES", "SM4"
+    );
     for backend in Backend::ALL {
         let state = match backend {
             backend if backend == chosen => "chosen",
@@ -33,9 +44,22 @@ fn backends() -> String {
             _ => "missing",
         };
         let (aes, sm4) = backend.describe();
-        text += &format!("{:<12} {state:<10} {aes:<20} {sm4}\n", backend.name());
+        let lacks: Vec<&str> = backend.missing().collect();
+        text += &format!(
+            "{:<12} {state:<10} {aes:<20} {sm4:<34} {}\n",
+            backend.name(),
+            list(&lacks)
+        );
     }
     text
+}
+
+fn list(names: &[&str]) -> String {
+    if names.is_empty() {
+        "-".to_owned()
+    } else {
+        names.join(" ")
+    }
 }
 
 #[cfg(test)]
@@ -48,6 +72,10 @@ mod tests {
         assert_eq!(text.matches(" chosen ").count(), 1, "{text}");
         for backend in Backend::ALL {
             assert!(text.contains(backend.name()), "{text}");
+            for lacking in backend.missing() {
+                let row = text.lines().find(|row| row.starts_with(backend.name()));
+                assert!(row.unwrap().contains(lacking), "{text}");
+            }
         }
     }
 }

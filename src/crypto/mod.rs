@@ -14,7 +14,7 @@ pub mod secret;
 pub mod sign;
 mod stream;
 
-pub use kernel::Backend;
+pub use kernel::{Backend, NoBackend, features};
 pub use stream::{CtrStream, KeyLength, Transform};
 
 #[cfg(test)]

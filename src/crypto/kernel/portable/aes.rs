@@ -1,58 +1,70 @@
-//! AES by a library: constant-time code, or the AES instructions of ARMv8 where the CPU has them.
+//! AES on 64 blocks at once, one bit of each in a machine word: its time does not depend on keys or counters.
 
-use aes::cipher::{Array, BlockCipherEncrypt, KeyInit};
-use aes::{Aes128, Aes192, Aes256};
+use super::bits::{self, BATCH};
+use super::field::{AES, Planes};
+use crate::crypto::kernel::round_keys::RoundKeys;
 
-/// Blocks whose key stream is made at once: a multiple of what the library takes at once, 64 at most.
-const BATCH: usize = 64;
+/// Byte `i` of each block is `state[i]`: columns of four bytes, one after the other (FIPS 197 §3.4).
+type State = [Planes; 16];
 
-/// An expanded key; it is wiped when it goes.
-pub(in crate::crypto) enum Cipher {
-    /// 16 bytes.
-    Aes128(Aes128),
-    /// 24 bytes.
-    Aes192(Aes192),
-    /// 32 bytes.
-    Aes256(Aes256),
+/// XORs `blocks` with the key stream that begins at `counter`.
+pub(in crate::crypto::kernel) fn xor(keys: &RoundKeys, counter: u128, blocks: &mut [[u8; 16]]) {
+    bits::xor(counter, blocks, |counter| key_stream(keys, counter));
 }
 
-impl Cipher {
-    /// `None` for a key of another length.
-    pub(in crate::crypto::kernel) fn expand(key: &[u8]) -> Option<Self> {
-        match key.len() {
-            16 => Aes128::new_from_slice(key).ok().map(Self::Aes128),
-            24 => Aes192::new_from_slice(key).ok().map(Self::Aes192),
-            _ => Aes256::new_from_slice(key).ok().map(Self::Aes256),
-        }
-    }
+/// The S-box on each byte of a word, for key schedules.
+pub(in crate::crypto::kernel) fn substitute(word: u32) -> u32 {
+    AES.substitute(word)
+}
 
-    /// XORs `blocks` with the key stream that begins at `counter`.
-    pub(in crate::crypto::kernel) fn xor(&self, counter: u128, blocks: &mut [[u8; 16]]) {
-        match self {
-            Self::Aes128(cipher) => xor(cipher, counter, blocks),
-            Self::Aes192(cipher) => xor(cipher, counter, blocks),
-            Self::Aes256(cipher) => xor(cipher, counter, blocks),
+fn key_stream(keys: &RoundKeys, counter: u128) -> [[u8; 16]; BATCH] {
+    let (first, middle, last) = keys.parts();
+    let sliced = bits::slice(counter);
+    let mut state: State =
+        std::array::from_fn(|byte| std::array::from_fn(|bit| sliced[8 * (15 - byte) + bit]));
+    add(&mut state, first);
+    for key in middle {
+        state = mix_columns(&substitute_and_shift(&state));
+        add(&mut state, key);
+    }
+    state = substitute_and_shift(&state);
+    add(&mut state, last);
+    bits::unslice(&std::array::from_fn(|at| state[15 - at / 8][at % 8]))
+}
+
+fn add(state: &mut State, key: &[u8; 16]) {
+    for (planes, key) in state.iter_mut().zip(key) {
+        for (bit, plane) in planes.iter_mut().enumerate() {
+            *plane ^= 0_u64.wrapping_sub(u64::from(key >> bit & 1));
         }
     }
 }
 
-fn xor<C>(cipher: &C, mut counter: u128, blocks: &mut [[u8; 16]])
-where
-    C: BlockCipherEncrypt<BlockSize = aes::cipher::consts::U16>,
-{
-    for batch in blocks.chunks_mut(BATCH) {
-        let mut stream = [Array([0; 16]); BATCH];
-        for block in &mut stream {
-            *block = Array(counter.to_be_bytes());
-            counter = counter.wrapping_add(1);
-        }
-        // The last batch may be short; the counter is not used after it.
-        let stream = &mut stream[..batch.len()];
-        cipher.encrypt_blocks(stream);
-        for (block, stream) in batch.iter_mut().zip(stream) {
-            for (byte, key) in block.iter_mut().zip(stream.iter()) {
-                *byte ^= key;
-            }
-        }
-    }
+/// The S-box on each byte; row `r` is turned by `r` columns.
+fn substitute_and_shift(state: &State) -> State {
+    std::array::from_fn(|byte| AES.apply(&state[(byte + 4 * (byte % 4)) % 16]))
+}
+
+fn mix_columns(state: &State) -> State {
+    std::array::from_fn(|byte| {
+        let row = |by: usize| &state[byte / 4 * 4 + (byte + by) % 4];
+        let pair: Planes = std::array::from_fn(|bit| row(0)[bit] ^ row(1)[bit]);
+        let doubled = double(&pair);
+        std::array::from_fn(|bit| doubled[bit] ^ row(1)[bit] ^ row(2)[bit] ^ row(3)[bit])
+    })
+}
+
+/// Times x, modulo x⁸+x⁴+x³+x+1.
+fn double(x: &Planes) -> Planes {
+    let carry = x[7];
+    [
+        carry,
+        x[0] ^ carry,
+        x[1],
+        x[2] ^ carry,
+        x[3] ^ carry,
+        x[4],
+        x[5],
+        x[6],
+    ]
 }

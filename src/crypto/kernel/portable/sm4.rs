@@ -1,35 +1,29 @@
 //! SM4 on 64 blocks at once, one bit of each in a machine word.
 
-use super::field::{self, Planes};
+use super::bits::{self, BATCH};
+use super::field::{Planes, SM4};
 use crate::crypto::kernel::sm4_keys::Sm4Keys;
 
 /// A 32-bit word of each block: its bytes, the lowest first.
 type Word = [Planes; 4];
 
-/// Blocks whose key stream is made at once.
-const BATCH: usize = 64;
-
 /// XORs `blocks` with the key stream that begins at `counter`.
-pub(in crate::crypto::kernel) fn xor(keys: &Sm4Keys, mut counter: u128, blocks: &mut [[u8; 16]]) {
-    for batch in blocks.chunks_mut(BATCH) {
-        let stream = key_stream(keys, counter);
-        counter = counter.wrapping_add(BATCH as u128);
-        for (block, key) in batch.iter_mut().zip(&stream) {
-            for (byte, key) in block.iter_mut().zip(key) {
-                *byte ^= key;
-            }
-        }
-    }
+pub(in crate::crypto::kernel) fn xor(keys: &Sm4Keys, counter: u128, blocks: &mut [[u8; 16]]) {
+    bits::xor(counter, blocks, |counter| key_stream(keys, counter));
 }
 
 /// The S-box on each byte of a word, for key schedules.
 pub(in crate::crypto::kernel) fn substitute(word: u32) -> u32 {
-    field::substitute(word)
+    SM4.substitute(word)
 }
 
 /// The key stream of the blocks from `counter` on.
 fn key_stream(keys: &Sm4Keys, counter: u128) -> [[u8; 16]; BATCH] {
-    let mut state = slice(counter);
+    let sliced = bits::slice(counter);
+    let mut state: [Word; 4] = std::array::from_fn(|word| {
+        let word = &sliced[96 - 32 * word..128 - 32 * word];
+        std::array::from_fn(|byte| std::array::from_fn(|bit| word[8 * byte + bit]))
+    });
     for (round, key) in keys.words().iter().enumerate() {
         let [x0, x1, x2, x3] = [0, 1, 2, 3].map(|i| (round + i) % 4);
         let mut mixed: Word = [[0; 8]; 4];
@@ -39,14 +33,17 @@ fn key_stream(keys: &Sm4Keys, counter: u128) -> [[u8; 16]; BATCH] {
                 *plane = state[x1][i][bit] ^ state[x2][i][bit] ^ state[x3][i][bit] ^ key;
             }
         }
-        let spread = diffuse(&mixed.map(|planes| field::s_box(&planes)));
+        let spread = diffuse(&mixed.map(|planes| SM4.apply(&planes)));
         for (planes, other) in state[x0].iter_mut().zip(spread) {
             for (plane, other) in planes.iter_mut().zip(other) {
                 *plane ^= other;
             }
         }
     }
-    unslice(&state)
+    // The words come out in the opposite order.
+    bits::unslice(&std::array::from_fn(|at| {
+        state[at / 32][at / 8 % 4][at % 8]
+    }))
 }
 
 /// B ⊕ B⋘2 ⊕ B⋘10 ⊕ B⋘18 ⊕ B⋘24 (GB/T 32907-2016 §6.2.2); turning a sliced word is taking another plane.
@@ -60,31 +57,5 @@ fn diffuse(word: &Word) -> Word {
                 .into_iter()
                 .fold(0, |sum, by| sum ^ turned(bit, by))
         })
-    })
-}
-
-fn slice(counter: u128) -> [Word; 4] {
-    let mut state = [[[0; 8]; 4]; 4];
-    for k in 0..64_u8 {
-        let block = counter.wrapping_add(u128::from(k));
-        for (i, word) in state.iter_mut().enumerate() {
-            for (bit, plane) in word.as_flattened_mut().iter_mut().enumerate() {
-                *plane |= u64::from(block >> (96 - 32 * i + bit) & 1 == 1) << k;
-            }
-        }
-    }
-    state
-}
-
-/// The words come out in the opposite order.
-fn unslice(state: &[Word; 4]) -> [[u8; 16]; BATCH] {
-    std::array::from_fn(|k| {
-        let mut block = 0_u128;
-        for (i, word) in state.iter().enumerate() {
-            for (bit, plane) in word.as_flattened().iter().enumerate() {
-                block |= u128::from(plane >> k & 1) << (32 * i + bit);
-            }
-        }
-        block.to_be_bytes()
     })
 }

@@ -9,29 +9,22 @@ pub(super) mod sm4;
 
 use std::arch::x86_64::{__m128i, _mm_aeskeygenassist_si128, _mm_cvtsi128_si32, _mm_set1_epi32};
 
-/// AES instructions of 128 bits.
-pub(super) fn has_aes_ni() -> bool {
-    std::arch::is_x86_feature_detected!("aes")
-        && std::arch::is_x86_feature_detected!("sse2")
-        && std::arch::is_x86_feature_detected!("ssse3")
+/// The features that count, and whether this CPU has them.
+pub(super) fn features() -> [(&'static str, bool); 9] {
+    [
+        ("x86-64", true),
+        ("sse2", std::arch::is_x86_feature_detected!("sse2")),
+        ("ssse3", std::arch::is_x86_feature_detected!("ssse3")),
+        ("aes", std::arch::is_x86_feature_detected!("aes")),
+        ("avx2", std::arch::is_x86_feature_detected!("avx2")),
+        ("vaes", std::arch::is_x86_feature_detected!("vaes")),
+        ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
+        ("avx512bw", std::arch::is_x86_feature_detected!("avx512bw")),
+        ("gfni", std::arch::is_x86_feature_detected!("gfni")),
+    ]
 }
 
-/// AES instructions of 256 bits.
-pub(super) fn has_vaes_avx2() -> bool {
-    has_aes_ni()
-        && std::arch::is_x86_feature_detected!("avx2")
-        && std::arch::is_x86_feature_detected!("vaes")
-}
-
-/// AES instructions of 512 bits, and affine maps of bytes.
-pub(super) fn has_vaes_avx512() -> bool {
-    has_vaes_avx2()
-        && std::arch::is_x86_feature_detected!("avx512f")
-        && std::arch::is_x86_feature_detected!("avx512bw")
-        && std::arch::is_x86_feature_detected!("gfni")
-}
-
-/// The S-box of AES on each byte of a word, for key schedules; [`has_aes_ni`] must be true.
+/// The S-box of AES on each byte of a word, for key schedules; the CPU must have `aes`, which the caller asks for.
 pub(super) fn aes_word(word: u32) -> u32 {
     // SAFETY: the caller has asked for the instructions.
     unsafe { substitute(word) }
