@@ -57,7 +57,7 @@ unsafe fn substitute(word: u32) -> u32 {
 unsafe fn one_lane((keys, mut counter): (&RoundKeys, u128), blocks: &mut [[u8; 16]]) {
     let (groups, rest) = blocks.as_chunks_mut::<ONE>();
     for group in groups {
-        let stream = one_stream(keys, &mut counter);
+        let stream: [_; ONE] = one_stream(keys, &mut counter);
         for (block, stream) in group.iter_mut().zip(stream) {
             store(block, veorq_u8(load(block), stream));
         }
@@ -79,7 +79,7 @@ unsafe fn two_lanes(mut lanes: [(&RoundKeys, u128); 2], blocks: &mut [[u8; 16]])
     let [(short, mut short_counter), (long, mut long_counter)] = lanes;
     let (groups, rest) = blocks.as_chunks_mut::<TWO>();
     for group in groups {
-        let stream = two_streams((short, &mut short_counter), (long, &mut long_counter));
+        let stream: [_; TWO] = two_streams((short, &mut short_counter), (long, &mut long_counter));
         for (block, stream) in group.iter_mut().zip(stream) {
             store(block, veorq_u8(load(block), stream));
         }
