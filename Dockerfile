@@ -9,6 +9,7 @@ FROM ${BUILDER} AS build
 WORKDIR /source
 COPY Cargo.toml Cargo.lock rust-toolchain.toml ./
 COPY src src
+COPY benches benches
 # A target is named so that build scripts and procedural macros are not linked statically as well.
 RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
     && RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --bin tikv-security --target "$target" \

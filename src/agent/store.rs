@@ -19,6 +19,7 @@ use super::plan::{self, Target, Work};
 use super::space::{self, Room};
 use crate::api::desired::Verification;
 use crate::api::report::{Coverage, Finding};
+use crate::crypto::digest::Sha256;
 use crate::format::envelope::Version;
 use crate::format::file_dict::FileDict;
 use crate::fs::{self, Fs, Lock};
@@ -226,10 +227,16 @@ impl<'a> Store<'a> {
         dictionaries::load(self.fs, self.dir(), self.sealer)
     }
 
-    fn dictionaries_as_read(&self) -> Result<[Option<Vec<u8>>; 2], StoreError> {
+    /// What tells one state of the dictionaries from the next; their bytes can be many.
+    fn dictionaries_as_read(&self) -> Result<[Option<[u8; 32]>; 2], StoreError> {
         let read = |name: &str| {
             let path = self.dir().join(name);
-            fs::read(self.fs, &path).map_err(StoreError::io("reading", &path))
+            let bytes = fs::read(self.fs, &path).map_err(StoreError::io("reading", &path))?;
+            Ok::<_, StoreError>(bytes.map(|bytes| {
+                let mut digest = Sha256::default();
+                digest.update(&bytes);
+                digest.finish()
+            }))
         };
         Ok([read("file.dict")?, read("key.dict")?])
     }

@@ -87,7 +87,8 @@ pub fn hold(contestants: &mut [Contestant<'_>], rounds: u32) -> Result<Vec<Line>
     };
     Ok((0..count)
         .map(|at| {
-            let others = || (0..count).filter(|other| contestants[at].ours && *other != at);
+            let others =
+                || (0..count).filter(|other| contestants[at].ours && !contestants[*other].ours);
             Line {
                 name: contestants[at].name.into(),
                 gb_per_second: 1.0 / per_gb(at).0,
@@ -141,9 +142,16 @@ impl Report {
                 self.rounds
             );
         }
+        let names = self.results.iter().map(|line| line.name.len());
+        let width = names.max().unwrap_or(0);
+        let heads = ["", "GB/S", "SECONDS", "CPU S"];
         println!(
-            "{:<36} {:>7} {:>9} {:>9}  SPEED (PROCESSOR) IN TERMS OF THE OTHERS",
-            "", "GB/S", "SECONDS", "CPU S"
+            "{:<width$} {:>7} {:>9} {:>9}  SPEED{} IN TERMS OF THE OTHERS",
+            heads[0],
+            heads[1],
+            heads[2],
+            heads[3],
+            if self.files == 0 { "" } else { " (PROCESSOR)" }
         );
         for line in &self.results {
             let ratios: Vec<String> = line
@@ -155,7 +163,7 @@ impl Report {
                 })
                 .collect();
             println!(
-                "{:<36} {:>7.2} {:>9} {:>9.2}  {}",
+                "{:<width$} {:>7.2} {:>9} {:>9.2}  {}",
                 line.name,
                 line.gb_per_second,
                 line.seconds
@@ -165,7 +173,7 @@ impl Report {
             );
         }
         for (name, why) in &self.not_run {
-            println!("{name:<36} not run: {why}");
+            println!("{name:<width$} not run: {why}");
         }
         Ok(())
     }

@@ -82,6 +82,16 @@ pub enum Output {
     Json,
 }
 
+/// `cargo bench`: what `bench kernel` prints.
+pub fn cargo_bench() -> ExitCode {
+    main(&BenchArgs {
+        what: What::Kernel(KernelArgs {
+            rounds: 5,
+            output: Output::Table,
+        }),
+    })
+}
+
 /// Runs `bench`.
 pub fn main(args: &BenchArgs) -> ExitCode {
     let (output, result) = match &args.what {
