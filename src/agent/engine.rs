@@ -165,7 +165,9 @@ impl Engine<'_> {
             let next = batch::next(self.fs, rest, entries, &self.limits)?;
             let (batch, others) = rest.split_at_mut(next);
             self.batch_of(batch, run, &pace, &mut dictionaries)?;
-            batch.iter_mut().for_each(|group| group.names = Vec::new());
+            for group in batch {
+                group.names = Vec::new();
+            }
             rest = others;
             if !rest.is_empty() && self.limits.is_over() {
                 self.put_down()?;
