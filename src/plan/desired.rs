@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::num::{NonZeroU8, NonZeroU64};
 
 use jiff::SignedDuration;
 
@@ -9,11 +10,11 @@ use super::names::{
     AZURE_CERTIFICATE, CREDENTIALS, GOOGLE_CREDENTIALS, MASTER_KEY, MASTER_KEY_FILE, Part,
 };
 use super::observed::Observed;
-use crate::api::desired::Verification;
+use crate::api::desired::{RunLimits, Verification};
 use crate::api::method::Method;
 use crate::api::v1alpha1::{
-    AwsKms, AzureKeyVault, Environment, GcpKms, GcpVendor, MasterKey, ReencryptionPolicy,
-    SelfSigned,
+    AwsKms, AzureKeyVault, Environment, GcpKms, GcpVendor, MasterKey, ReencryptionLimits,
+    ReencryptionPolicy, SelfSigned,
 };
 use crate::tikv::tikv_toml::{AzureConfig, EncryptionConfig, MasterKeyConfig};
 
@@ -82,6 +83,8 @@ pub struct EncryptionDesired {
     pub policy: ReencryptionPolicy,
     /// How rewritten files are proven.
     pub verification: Verification,
+    /// What a run may take.
+    pub limits: RunLimits,
 }
 
 /// One key of a Secret as a file in the pod.
@@ -197,6 +200,7 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
                 rotation_period: wanted.data_key_rotation_period.get(),
                 policy: wanted.reencryption.policy,
                 verification: wanted.reencryption.verification,
+                limits: limits(&wanted.reencryption.limits)?,
             })
         }
     };
@@ -235,6 +239,30 @@ impl ParsedKey {
             key_secret: None,
         }
     }
+}
+
+/// Bounds that admission lets through; a number that makes no sense got past it.
+fn limits(wanted: &ReencryptionLimits) -> Result<RunLimits, Blocker> {
+    let wrong = || {
+        Blocker::new(
+            "InvalidSpec",
+            "a bound in encryption.reencryption.limits is not a positive number that fits",
+            "Write threads from 1 to 64, positive rates, and a timeLimit of at least 1m; or leave the bound out.",
+        )
+    };
+    let positive = |number: Option<i64>| {
+        let parsed = number.map(|number| u64::try_from(number).and_then(NonZeroU64::try_from));
+        parsed.transpose().map_err(|_| wrong())
+    };
+    let threads = wanted
+        .threads
+        .map(|number| u8::try_from(number).and_then(NonZeroU8::try_from));
+    Ok(RunLimits {
+        threads: threads.transpose().map_err(|_| wrong())?,
+        bytes_per_second: positive(wanted.bytes_per_second)?,
+        requests_per_second: positive(wanted.requests_per_second)?,
+        seconds: positive(wanted.time_limit.map(|limit| limit.get().as_secs()))?,
+    })
 }
 
 fn master_key(key: &MasterKey) -> Result<ParsedKey, Blocker> {

@@ -8,7 +8,7 @@ use super::desired::{Blocker, EncryptionDesired};
 use super::names::{Part, agent_config};
 use super::objects::{annotation, is_ours, metadata};
 use super::observed::Observed;
-use crate::api::desired::{DesiredState, RunLimits};
+use crate::api::desired::DesiredState;
 use crate::api::v1alpha1::ReencryptionPolicy;
 use crate::api::{ANNOTATION_ROTATION, ANNOTATION_SINCE, DESIRED_KEY};
 
@@ -53,7 +53,7 @@ pub fn tell(
         data_key_not_before: None,
         reencrypt: encryption.policy != ReencryptionPolicy::Never,
         verification: encryption.verification,
-        limits: RunLimits::default(),
+        limits: encryption.limits,
         decrypt: !method.encrypts(),
         allowed_names: vec![Part::Client.common_name(observed.name(), observed.namespace())],
     };

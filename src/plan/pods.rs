@@ -74,14 +74,15 @@ impl PodView<'_> {
     pub fn failed(&self, told: &Told) -> bool {
         let tried = self.created >= told.since;
         self.answer(told)
-            .is_some_and(|report| tried && unsatisfied(report, told))
+            .is_some_and(|report| tried && unsatisfied(report, told) && !out_of_time(report, told))
     }
 
     /// True when only a restart lets the agent do what it is told.
     pub fn wants_agent_run(&self, told: &Told) -> bool {
         let untried = self.created < told.since;
-        self.answer(told)
-            .is_some_and(|report| untried && unsatisfied(report, told))
+        self.answer(told).is_some_and(|report| {
+            unsatisfied(report, told) && (untried || out_of_time(report, told))
+        })
     }
 
     /// The report, when it answers the present desired state.
@@ -94,6 +95,14 @@ impl PodView<'_> {
 fn unsatisfied(report: &AgentReport, told: &Told) -> bool {
     let at_rest = matches!(report.phase, AgentPhase::Watching | AgentPhase::Held);
     told.state.reencrypt && at_rest && !report.satisfied
+}
+
+/// Whether the last run got further and ended because its time was over: the next one goes on from there.
+fn out_of_time(report: &AgentReport, told: &Told) -> bool {
+    let further = report.progress.as_ref().is_some_and(|progress| {
+        progress.finished_at.is_some() && (1..progress.files_total).contains(&progress.files_done)
+    });
+    told.state.limits.seconds.is_some() && report.error.is_none() && further
 }
 
 /// What an agent that holds TiKV back is doing.

@@ -7,6 +7,7 @@
 )]
 
 mod journeys;
+mod limits;
 mod random;
 mod refusals;
 mod truth;

@@ -185,6 +185,41 @@ pub struct Reencryption {
     /// How rewritten files are proven before the old ones go.
     #[serde(default)]
     pub verification: Verification,
+    /// How much of a node a store may take while its files are rewritten, and for how long. Without limits: all of it,
+    /// until it is done. A store is away meanwhile.
+    #[serde(default, skip_serializing_if = "ReencryptionLimits::is_none")]
+    pub limits: ReencryptionLimits,
+}
+
+/// Bounds of one run of one store; what is not set is bounded by the machine only. New bounds count from the next start
+/// of a store on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ReencryptionLimits {
+    /// Files that are rewritten at the same time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self >= 1 && self <= 64").message("threads must be between 1 and 64; without it there is one for each processor, from 2 to 8"))]
+    pub threads: Option<i32>,
+    /// Bytes of content a second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self >= 1048576").message("bytesPerSecond must be at least 1048576, because 1 TiB would take weeks with less; 104857600 (100 MiB) is gentle on most disks"))]
+    pub bytes_per_second: Option<i64>,
+    /// Reads and writes a second, of at most 1 MiB each: what cloud disks count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self >= 10").message("requestsPerSecond must be at least 10; 1000 is gentle on most disks"))]
+    pub requests_per_second: Option<i64>,
+    /// After so long a store stops, TiKV starts, and a later restart of the store goes on. The operator restarts it again
+    /// until everything is as desired, as long as each run gets further.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1m') && duration(self) <= duration('168h')").message("timeLimit must be between 1m and 168h; 30m is usual"))]
+    pub time_limit: Option<GoDuration>,
+}
+
+impl ReencryptionLimits {
+    /// True when nothing is bounded.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// When existing files are rewritten.

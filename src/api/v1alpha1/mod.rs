@@ -13,7 +13,7 @@ pub use cluster::{Cluster, ConfigMapRef, StatefulSetRef, Workload};
 pub use duration::{GoDuration, InvalidDuration};
 pub use encryption::{
     AwsKms, AzureKeyVault, Encryption, FileMasterKey, GcpKms, GcpVendor, MasterKey, Reencryption,
-    ReencryptionPolicy, SecretKeyRef, SecretRef,
+    ReencryptionLimits, ReencryptionPolicy, SecretKeyRef, SecretRef,
 };
 pub use rollout::{Rollout, Rotate};
 pub use security::{Environment, TikvSecurity, TikvSecuritySpec};
