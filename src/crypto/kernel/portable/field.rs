@@ -31,15 +31,15 @@ impl SBox {
     /// one) and the constant.
     const fn new(field: u16, before: (u8, u8), after: (u8, u8)) -> Self {
         let from_tower = basis(field);
-        let to_tower = inverse(&from_tower);
+        let to_tower = inverse(from_tower);
         let (first, last) = (circulant(before.0), circulant(after.0));
         Self {
             before: Affine {
-                rows: rows(&compose(&to_tower, &first)),
-                constant: map(&to_tower, before.1),
+                rows: rows(compose(to_tower, first)),
+                constant: map(to_tower, before.1),
             },
             after: Affine {
-                rows: rows(&compose(&last, &from_tower)),
+                rows: rows(compose(last, from_tower)),
                 constant: after.1,
             },
         }
@@ -168,7 +168,7 @@ const fn product(a: u8, b: u8, field: u16) -> u8 {
     result.to_le_bytes()[0]
 }
 
-const fn map(matrix: &Columns, x: u8) -> u8 {
+const fn map(matrix: Columns, x: u8) -> u8 {
     let (mut result, mut bit) = (0, 0);
     while bit < 8 {
         if x >> bit & 1 == 1 {
@@ -179,7 +179,7 @@ const fn map(matrix: &Columns, x: u8) -> u8 {
     result
 }
 
-const fn compose(second: &Columns, first: &Columns) -> Columns {
+const fn compose(second: Columns, first: Columns) -> Columns {
     let (mut result, mut bit) = ([0; 8], 0);
     while bit < 8 {
         result[bit] = map(second, first[bit]);
@@ -188,7 +188,7 @@ const fn compose(second: &Columns, first: &Columns) -> Columns {
     result
 }
 
-const fn inverse(matrix: &Columns) -> Columns {
+const fn inverse(matrix: Columns) -> Columns {
     let (mut result, mut bit) = ([0; 8], 0);
     while bit < 8 {
         while map(matrix, result[bit]) != 1 << bit {
@@ -200,16 +200,17 @@ const fn inverse(matrix: &Columns) -> Columns {
 }
 
 /// The matrix whose first row is `row`; rows and columns change places.
-const fn circulant(row: u8) -> Columns {
+const fn circulant(mut row: u8) -> Columns {
     let (mut transposed, mut bit) = ([0; 8], 0);
     while bit < 8 {
-        transposed[bit] = row.rotate_left(bit as u32);
+        transposed[bit] = row;
+        row = row.rotate_left(1);
         bit += 1;
     }
-    rows(&transposed)
+    rows(transposed)
 }
 
-const fn rows(columns: &Columns) -> [u8; 8] {
+const fn rows(columns: Columns) -> [u8; 8] {
     let (mut result, mut i) = ([0; 8], 0);
     while i < 64 {
         result[i / 8] |= (columns[i % 8] >> (i / 8) & 1) << (i % 8);
