@@ -1,7 +1,7 @@
 //! The engine on the simulated file system.
 
-mod crash;
 mod pipeline;
+mod proof;
 mod refusals;
 mod together;
 mod world;

@@ -36,7 +36,8 @@ pub fn to(method: Method) -> Target {
 /// What TiKV must find under each path.
 pub type Contents = BTreeMap<PathBuf, Vec<u8>>;
 
-/// A plaintext store: an empty file, one of a part of a sector, one of several sectors and a tail, and `CURRENT`.
+/// A plaintext store: an empty file, one of a part of a sector, one of several sectors and a tail
+/// that has two names, and `CURRENT`.
 pub fn plaintext() -> (SimFs, Contents) {
     let fs = SimFs::new(&[DIR, "/var/lib/tikv/db", "/var/lib/tikv/raft-engine"]);
     let mut table: Vec<u8> = (0..1300_u32)
@@ -59,20 +60,34 @@ pub fn plaintext() -> (SimFs, Contents) {
         fs.put(&path, &bytes);
         contents.insert(PathBuf::from(path), bytes);
     }
+    fs.put_link(
+        &format!("{DIR}/db/000010.sst"),
+        &format!("{DIR}/db/000012.sst"),
+    );
+    let linked = contents[Path::new("/var/lib/tikv/db/000010.sst")].clone();
+    contents.insert(PathBuf::from("/var/lib/tikv/db/000012.sst"), linked);
     (fs, contents)
 }
 
 /// The same store, encrypted.
 pub fn encrypted(method: Method) -> (SimFs, Contents) {
+    encrypted_with(method, &master_key())
+}
+
+/// The same store, encrypted under another master key.
+pub fn encrypted_with(method: Method, key: &MasterKey) -> (SimFs, Contents) {
     let (fs, contents) = plaintext();
-    run(&fs, &to(method)).unwrap();
+    run_with(&fs, &to(method), key).unwrap();
     (fs.image(crate::fs::tests::sim::Survival::Nothing), contents)
 }
 
 /// One run of the engine.
 pub fn run(fs: &SimFs, target: &Target) -> Result<Outcome, StoreError> {
-    let key = master_key();
-    let store = Store::open(fs, &key, Path::new(DIR), Some(DIR), None::<&StoreConfig>)?;
+    run_with(fs, target, &master_key())
+}
+
+fn run_with(fs: &SimFs, target: &Target, key: &MasterKey) -> Result<Outcome, StoreError> {
+    let store = Store::open(fs, key, Path::new(DIR), Some(DIR), None::<&StoreConfig>)?;
     let lock = store.lock()?;
     store.reencrypt(
         target,
@@ -150,7 +165,12 @@ pub fn assert_finished(
 
 /// Ids of all data keys.
 pub fn keys(fs: &SimFs) -> Vec<u64> {
-    match dictionaries::load(fs, Path::new(DIR), &master_key()).unwrap() {
+    keys_under(fs, &master_key())
+}
+
+/// Ids of all data keys, opened by this master key.
+pub fn keys_under(fs: &SimFs, key: &MasterKey) -> Vec<u64> {
+    match dictionaries::load(fs, Path::new(DIR), key).unwrap() {
         State::Never => Vec::new(),
         State::Has(dictionaries) => dictionaries.keys.keys.keys().copied().collect(),
     }
