@@ -65,6 +65,7 @@ impl Engine<'_> {
     /// Assumes that the caller holds the lock and that the guard is absent or ours.
     pub fn finish_open_run(&self) -> Result<Option<Ended>, StoreError> {
         let dir = self.dir()?;
+        self.make_names_durable()?;
         let state = dictionaries::load(self.fs, dir, self.sealer)?;
         let run = match &state {
             State::Has(dictionaries) => journal::read(self.fs, dir, &dictionaries.keys)?,
@@ -100,6 +101,22 @@ impl Engine<'_> {
             State::Has(dictionaries) => self.carry_out(&run, *dictionaries, work).map(Some),
             State::Never => Ok(None),
         }
+    }
+
+    /// A run that was killed, or whose flush failed, left names that everybody sees and no disk has. Nothing may be built on
+    /// them: a later crash of the machine would take them back from under what was done since.
+    fn make_names_durable(&self) -> Result<(), StoreError> {
+        let dir = self.dir()?;
+        self.fs
+            .sync_dir(dir)
+            .map_err(StoreError::io("syncing", dir))?;
+        // Without a mark all other names were durable before it went.
+        if guard::look(self.fs, dir)? == guard::Mark::Ours {
+            for root in self.roots {
+                flush::tree(self.fs, &root.path)?;
+            }
+        }
+        Ok(())
     }
 
     /// Rewrites what is not as `target` wants it. Returns how it ended.

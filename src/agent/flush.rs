@@ -1,11 +1,11 @@
 //! Flushes: of directories, and of whole file systems when many files were written.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
 use super::plan::Group;
-use crate::fs::{self, Barrier, Fs};
+use crate::fs::{self, Barrier, Fs, Kind};
 
 /// A barrier and a directory of its file system.
 pub type On = (PathBuf, Box<dyn Barrier>);
@@ -44,4 +44,19 @@ pub fn all(barriers: Vec<On>) -> Result<(), StoreError> {
 pub fn names(fs: &dyn Fs, dirs: &BTreeSet<PathBuf>) -> Result<(), StoreError> {
     dirs.iter()
         .try_for_each(|dir| fs.sync_dir(dir).map_err(StoreError::io("syncing", dir)))
+}
+
+/// Makes the names in a directory and in all below it durable.
+pub fn tree(fs: &dyn Fs, dir: &Path) -> Result<(), StoreError> {
+    for name in fs.list(dir).map_err(StoreError::io("listing", dir))? {
+        let path = dir.join(&name);
+        let meta = fs
+            .stat(&path)
+            .map_err(StoreError::io("looking at", &path))?;
+        // The file system's own directory: nobody else may look into it.
+        if meta.is_some_and(|meta| meta.kind == Kind::Dir) && name != "lost+found" {
+            tree(fs, &path)?;
+        }
+    }
+    fs.sync_dir(dir).map_err(StoreError::io("syncing", dir))
 }

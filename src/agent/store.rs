@@ -356,6 +356,10 @@ impl<'a> Store<'a> {
         if guard::look(self.fs, self.dir())? == Mark::Foreign {
             return Err(StoreError::PanicMark(self.dir().join(GUARD)));
         }
+        // A key.dict that a killed run has put in place is the one that is read, and not yet the one on the disk.
+        self.fs
+            .sync_dir(self.dir())
+            .map_err(StoreError::io("syncing", self.dir()))?;
         let State::Has(found) = dictionaries::load(self.fs, self.dir(), self.sealer)? else {
             return Ok(false);
         };

@@ -62,7 +62,8 @@ pub fn recovered(journey: &Journey, state: &State) -> Result<(), Violation> {
         Task::Reencrypt(_) => {}
         Task::Rewrap => under_the_new_master_key(&fs)?,
     }
-    let again = recover(&fs).map_err(|error| format!("a second recovery fails: {error}"))?;
+    let again =
+        recover(&fs, &journey.then).map_err(|error| format!("a second recovery fails: {error}"))?;
     if again || fs.calls() != 0 {
         return Err("a second recovery changes something".to_owned());
     }

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::check::{self, Violation};
-use super::journey::{Journey, Task, run};
+use super::journey::{Journey, Task, recover, run};
 use crate::fs::Fs;
 use crate::fs::tests::sim::{Draw, SimFs, State, Survival};
 
@@ -92,6 +92,9 @@ impl Search<'_> {
         if let Err(why) = check::image(self.journey, image) {
             return self.violation(path, why);
         }
+        if let Err(why) = self.recover(image) {
+            return self.violation(path, format!("after the recovery: {why}"));
+        }
         let steps = match self.run(image, &self.journey.then) {
             Ok(steps) => steps,
             Err(why) => return self.violation(path, why),
@@ -114,6 +117,14 @@ impl Search<'_> {
             }
             self.descend(&image, depth + 1, &format!("{path}; {inner}"));
         }
+    }
+
+    /// Only what a start does first, and then the machine crashes: TiKV reads what it wrote, or may not start.
+    fn recover(&self, image: &State) -> Result<(), Violation> {
+        let fs = SimFs::of(image.clone());
+        recover((self.door)(&fs).as_ref(), &self.journey.then)
+            .map_err(|error| error.to_string())?;
+        check::image(self.journey, &fs.state().image(Survival::Nothing))
     }
 
     /// One run to its end; the state after each step.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::super::world::{Contents, DIR, encrypted_with, keys_under, master_key, plaintext, to};
+use crate::agent::dictionaries::Sealer;
 use crate::agent::error::StoreError;
 use crate::agent::limits::{Batch, Limits};
 use crate::agent::master_key::StoreKeys;
@@ -150,8 +151,12 @@ pub fn run(fs: &dyn Fs, task: &Task, limits: Limits) -> Result<(), StoreError> {
 }
 
 /// What a start does before anything else: finishing what is open.
-pub fn recover(fs: &dyn Fs) -> Result<bool, StoreError> {
-    let key = master_key();
-    let store = Store::open(fs, &key, Path::new(DIR), Some(DIR), None)?;
+pub fn recover(fs: &dyn Fs, task: &Task) -> Result<bool, StoreError> {
+    let (one, both) = (master_key(), both_master_keys());
+    let sealer: &dyn Sealer = match task {
+        Task::Reencrypt(_) => &one,
+        Task::Rewrap => &both,
+    };
+    let store = Store::open(fs, sealer, Path::new(DIR), Some(DIR), None)?;
     store.recover(Verification::Full, 1_700_000_000, &Silent)
 }
