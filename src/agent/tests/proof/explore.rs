@@ -61,8 +61,8 @@ pub fn explore(journey: &Journey, effort: &Effort, door: &Door) -> Found {
         door,
         found: Mutex::default(),
     };
-    let steps = match search.run(&journey.start, &journey.first) {
-        Ok(steps) => steps,
+    let steps = match search.run(&journey.start, &journey.first, true) {
+        Ok((steps, _)) => steps,
         Err(why) => {
             search.violation("without any crash", why);
             return search.found.into_inner().unwrap();
@@ -92,18 +92,20 @@ impl Search<'_> {
         if let Err(why) = check::image(self.journey, image) {
             return self.violation(path, why);
         }
-        if let Err(why) = self.recover(image) {
+        let last = depth == self.effort.depth;
+        if (!last || depth == 1)
+            && let Err(why) = self.recover(image)
+        {
             return self.violation(path, format!("after the recovery: {why}"));
         }
-        let steps = match self.run(image, &self.journey.then) {
-            Ok(steps) => steps,
+        let (steps, end) = match self.run(image, &self.journey.then, !last) {
+            Ok(run) => run,
             Err(why) => return self.violation(path, why),
         };
-        let end = steps.last().unwrap_or(image).image(Survival::Nothing);
-        if let Err(why) = check::recovered(self.journey, &end) {
+        if let Err(why) = check::recovered(self.journey, &end.image(Survival::Nothing)) {
             return self.violation(path, format!("after the repair: {why}"));
         }
-        if depth == self.effort.depth {
+        if last {
             return;
         }
         let every = if depth == 1 {
@@ -127,13 +129,20 @@ impl Search<'_> {
         check::image(self.journey, &fs.state().image(Survival::Nothing))
     }
 
-    /// One run to its end; the state after each step.
-    fn run(&self, start: &State, task: &Task) -> Result<Vec<State>, Violation> {
+    /// One run to its end: the state after each step, if that is wanted, and in the end.
+    fn run(
+        &self,
+        start: &State,
+        task: &Task,
+        record: bool,
+    ) -> Result<(Vec<State>, State), Violation> {
         let fs = SimFs::of(start.clone());
-        fs.record();
+        if record {
+            fs.record();
+        }
         run((self.door)(&fs).as_ref(), task, self.journey.limits)
             .map_err(|error| format!("the run fails: {error}"))?;
-        Ok(fs.recorded())
+        Ok((fs.recorded(), fs.state()))
     }
 
     /// All different images of crashes after each of `steps`, or after one in `every` of them.

@@ -98,7 +98,7 @@ fn proof() {
     let effort = Effort {
         exhaustive: 12,
         draws: if soak { 4096 } else { 256 },
-        second: if soak { 1 } else { 6 },
+        second: if soak { 1 } else { 3 },
         third: if soak { 16 } else { 64 },
         depth: 3,
         ..effort()
