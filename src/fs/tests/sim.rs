@@ -197,7 +197,9 @@ impl SimFs {
                         .copied()
                         .filter(|id| which(*id))
                         .collect();
-                    lost.into_iter().for_each(|id| state.lose(id));
+                    for id in lost {
+                        state.lose(id);
+                    }
                 });
                 Err(io::Error::other("input/output error"))
             }

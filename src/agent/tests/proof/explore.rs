@@ -64,7 +64,7 @@ pub fn explore(journey: &Journey, effort: &Effort, door: &Door) -> Found {
     let steps = match search.run(&journey.start, &journey.first, true) {
         Ok((steps, _)) => steps,
         Err(why) => {
-            search.violation("without any crash", why);
+            search.violation("without any crash", &why);
             return search.found.into_inner().unwrap();
         }
     };
@@ -90,20 +90,20 @@ impl Search<'_> {
     fn descend(&self, image: &State, depth: u32, path: &str) {
         self.found.lock().unwrap().images += 1;
         if let Err(why) = check::image(self.journey, image) {
-            return self.violation(path, why);
+            return self.violation(path, &why);
         }
         let last = depth == self.effort.depth;
         if (!last || depth == 1)
             && let Err(why) = self.recover(image)
         {
-            return self.violation(path, format!("after the recovery: {why}"));
+            return self.violation(path, &format!("after the recovery: {why}"));
         }
         let (steps, end) = match self.run(image, &self.journey.then, !last) {
             Ok(run) => run,
-            Err(why) => return self.violation(path, why),
+            Err(why) => return self.violation(path, &why),
         };
         if let Err(why) = check::recovered(self.journey, &end.image(Survival::Nothing)) {
-            return self.violation(path, format!("after the repair: {why}"));
+            return self.violation(path, &format!("after the repair: {why}"));
         }
         if last {
             return;
@@ -154,10 +154,10 @@ impl Search<'_> {
         (self.effort.seed, path).hash(&mut hasher);
         let mut draw = Draw::new(hasher.finish());
         for (at, step) in steps.iter().enumerate() {
-            if every > 1 && draw.next() % every != 0 {
+            if !draw.number().is_multiple_of(every) {
                 continue;
             }
-            for survival in self.survivals(step, depth, draw.next()) {
+            for survival in self.survivals(step, depth, draw.number()) {
                 let image = step.image(survival);
                 if seen.insert(image.fingerprint()) {
                     images.push((format!("crash after step {at}, {survival:?}"), image));
@@ -199,7 +199,7 @@ impl Search<'_> {
         all
     }
 
-    fn violation(&self, path: &str, why: Violation) {
+    fn violation(&self, path: &str, why: &str) {
         let mut found = self.found.lock().unwrap();
         if found.violations.len() < ENOUGH {
             let (name, seed) = (self.journey.name, self.effort.seed);

@@ -34,6 +34,7 @@ pub enum Survival {
 
 impl State {
     /// The state after a crash with this survival.
+    #[must_use]
     pub fn image(&self, survival: Survival) -> Self {
         if survival == Survival::Killed {
             return self.clone();
@@ -167,7 +168,7 @@ impl Draw {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn number(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
@@ -175,6 +176,6 @@ impl Draw {
     }
 
     fn coin(&mut self) -> bool {
-        self.next() >> 63 == 1
+        self.number() >> 63 == 1
     }
 }
