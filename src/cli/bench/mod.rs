@@ -4,6 +4,7 @@ mod contest;
 mod kernel;
 mod rivals;
 mod rocksdb;
+mod rust_crypto;
 mod scratch;
 mod store;
 
