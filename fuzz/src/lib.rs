@@ -117,12 +117,11 @@ pub fn toml(bytes: &[u8]) {
     };
     if let Ok(edited) = tikv_toml::edit(text, &change) {
         assert_eq!(tikv_toml::edit(&edited, &change).as_ref(), Ok(&edited));
-        let read = encryption_config::parse(&edited).map(|section| section.method);
-        assert!(
-            read.as_ref()
-                .is_ok_and(|method| *method == Method::Aes256Ctr),
-            "{read:?}"
-        );
+        // What is broken in keys that are not ours to edit (previous-master-key) stays broken, and is told.
+        if encryption_config::parse(text).is_ok() {
+            let read = encryption_config::parse(&edited).map(|section| section.method);
+            assert_eq!(read, Ok(Method::Aes256Ctr));
+        }
     }
     if let Ok(edited) = pd_toml::edit(text, "/var/lib/pd-tls", "pd.x.y.tikv-security") {
         let again = pd_toml::edit(&edited, "/var/lib/pd-tls", "pd.x.y.tikv-security");
