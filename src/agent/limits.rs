@@ -75,7 +75,14 @@ impl Limits {
         const PARTS: usize = 8;
         /// A small file is read, written and read once more.
         const REQUESTS: u64 = 3;
-        let most = self.batch.files.max(entries / PARTS);
+        /// A run whose time ends asks often enough whether it has.
+        const TIMED: usize = 1024;
+        let files = if self.until.is_some() {
+            self.batch.files.min(TIMED)
+        } else {
+            self.batch.files
+        };
+        let most = files.max(entries / PARTS);
         self.requests_per_second.map_or(most, |rate| {
             let files = rate.get().saturating_mul(SECONDS) / REQUESTS;
             most.min(usize::try_from(files).unwrap_or(most)).max(1)
