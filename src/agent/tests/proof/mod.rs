@@ -98,8 +98,8 @@ fn proof() {
     let effort = Effort {
         exhaustive: 12,
         draws: if soak { 4096 } else { 256 },
-        second: if soak { 1 } else { 3 },
-        third: if soak { 16 } else { 64 },
+        second: if soak { 1 } else { 2 },
+        third: if soak { 16 } else { 32 },
         depth: 3,
         ..effort()
     };
