@@ -1,6 +1,10 @@
 //! Every back end against the published vectors of the TiKV facts (§8.1) and against OpenSSL.
 
+mod random;
+
 use openssl::symm::{Cipher, Crypter, Mode};
+
+use random::Random;
 
 use super::*;
 use crate::api::method::Method;
@@ -322,37 +326,4 @@ fn gcm_opens_what_it_sealed_and_nothing_else() {
 fn secrets_do_not_print() {
     let text = format!("{:?}", SecretBytes::new(b"hunter2".to_vec()));
     assert_eq!(text, "SecretBytes(7 bytes)");
-}
-
-/// A small generator whose seed is printed: xorshift64*.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 |= 1;
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).unwrap()
-    }
-
-    fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.next().to_be_bytes()[0]).collect()
-    }
-
-    /// Often near a carry at 2^32, 2^64 or 2^128.
-    fn iv(&mut self) -> [u8; 16] {
-        let near = u128::from(self.next() % 300);
-        let value = match self.below(5) {
-            0 => (1 << 32) - near,
-            1 => (1 << 64) - near,
-            2 => u128::MAX - near,
-            _ => u128::from(self.next()) << 64 | u128::from(self.next()),
-        };
-        value.to_be_bytes()
-    }
 }

@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::verdict::{Fact, Verdict};
-use super::{Report, Store};
+use super::{Report, Store, stores};
 
 /// What a report can say to a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,13 +185,7 @@ fn strong(report: &Report) -> Control {
 
 /// No file is under a key that is older than the period, as far as new files go.
 fn young(report: &Report) -> Control {
-    let oldest = report
-        .stores
-        .iter()
-        .flat_map(|store| &store.keys)
-        .filter(|key| key.files > 0)
-        .filter_map(|key| key.age_hours)
-        .max();
+    let oldest = stores::oldest_key_hours(&report.stores);
     let late = report
         .findings
         .iter()

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Control, Report, Store, Verdict};
+use super::{Control, Report, Store, Verdict, stores};
 
 /// Something that is not the same.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,24 +102,13 @@ fn list(words: impl Iterator<Item = String>) -> String {
 }
 
 fn methods(report: &Report) -> String {
-    let encrypted = report
-        .stores
-        .iter()
-        .flat_map(|store| &store.keys)
-        .filter(|key| key.files > 0)
-        .map(|key| key.method.to_string());
+    let encrypted = stores::keys_in_use(&report.stores).map(|(_, key)| key.method.to_string());
     let plain = report.stores.iter().any(|store| store.plaintext_bytes > 0);
     list(encrypted.chain(plain.then(|| "plaintext".to_owned())))
 }
 
 fn oldest(report: &Report) -> String {
-    let hours = report
-        .stores
-        .iter()
-        .flat_map(|store| &store.keys)
-        .filter(|key| key.files > 0)
-        .filter_map(|key| key.age_hours)
-        .max();
+    let hours = stores::oldest_key_hours(&report.stores);
     or_none(hours.map(|hours| (hours / 24).to_string()))
 }
 

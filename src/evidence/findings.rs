@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::stores::Store;
+use super::stores::{Store, keys_in_use};
 use crate::api::report::{Finding, Severity};
 use crate::api::v1alpha1::{CertificateStatus, TikvSecurity, TikvVolume, condition};
 
@@ -65,10 +65,8 @@ fn not_proven(store: &Store) -> Option<Finding> {
 fn old_keys(security: &TikvSecurity, stores: &[Store]) -> Option<Finding> {
     let period = security.spec.encryption.as_ref()?.data_key_rotation_period;
     let most = period.get().as_hours().saturating_mul(2);
-    let mut old: Vec<String> = stores
-        .iter()
-        .flat_map(|store| store.keys.iter().map(move |key| (store, key)))
-        .filter(|(_, key)| key.files > 0 && key.age_hours.is_some_and(|age| age > most))
+    let mut old: Vec<String> = keys_in_use(stores)
+        .filter(|(_, key)| key.age_hours.is_some_and(|age| age > most))
         .map(|(store, key)| format!("{} of {}", key.id, store.pod))
         .collect();
     old.sort();

@@ -93,6 +93,21 @@ pub fn store(volume: &TikvVolume, at: Timestamp) -> Store {
     }
 }
 
+/// Data keys that protect files, with the store that they are in.
+pub fn keys_in_use(stores: &[Store]) -> impl Iterator<Item = (&Store, &DataKey)> {
+    stores
+        .iter()
+        .flat_map(|store| store.keys.iter().map(move |key| (store, key)))
+        .filter(|(_, key)| key.files > 0)
+}
+
+/// Age of the oldest data key that protects a file.
+pub fn oldest_key_hours(stores: &[Store]) -> Option<i64> {
+    keys_in_use(stores)
+        .filter_map(|(_, key)| key.age_hours)
+        .max()
+}
+
 /// Why it can not be said that the volume is as desired.
 fn unproven(volume: &TikvVolume, at: Timestamp) -> Option<String> {
     let status = volume.status.as_ref();

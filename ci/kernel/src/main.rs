@@ -9,12 +9,15 @@ mod api {
     pub(crate) use super::method;
 }
 mod crypto;
+#[path = "../../../src/crypto/tests/random.rs"]
+mod random;
 
 use std::process::ExitCode;
 
 use api::method::Method;
 use crypto::secret::SecretBytes;
 use crypto::{Backend, CtrStream, Transform};
+use random::Random;
 
 const ROUNDS: usize = 10_000;
 const LONGEST: usize = 1100;
@@ -94,36 +97,4 @@ fn published() -> bool {
         Transform::new(None, stream.expect("32 bytes fit")).apply(0, &mut block);
         block == expected
     })
-}
-
-/// xorshift64*.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound as u64).expect("less than a usize")
-    }
-
-    fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.next().to_be_bytes()[0]).collect()
-    }
-
-    /// Often near a carry at 2^32, 2^64 or 2^128.
-    fn iv(&mut self) -> [u8; 16] {
-        let near = u128::from(self.next() % 60);
-        let value = match self.below(5) {
-            0 => (1 << 32) - near,
-            1 => (1 << 64) - near,
-            2 => u128::MAX - near,
-            _ => u128::from(self.next()) << 64 | u128::from(self.next()),
-        };
-        value.to_be_bytes()
-    }
 }

@@ -3,5 +3,5 @@
 mod pipeline;
 mod proof;
 mod refusals;
-mod together;
+mod timed;
 mod world;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::agent::class::{GUARD, TEMPORARY};
 use crate::agent::dictionaries::{self, State};
 use crate::agent::error::StoreError;
+use crate::agent::limits::{Batch, Limits};
 use crate::agent::observer::Silent;
 use crate::agent::plan::Target;
 use crate::agent::store::{Outcome, Store};
@@ -30,6 +31,18 @@ pub fn to(method: Method) -> Target {
         not_before: u64::MAX,
         key_id: None,
         decrypt: !method.encrypts(),
+    }
+}
+
+/// Batches of two files, so that a run has several, with one flush for both and then one for each.
+pub fn small_batches(flush_together: usize) -> Limits {
+    Limits {
+        batch: Batch {
+            files: 2,
+            bytes: 1 << 20,
+            flush_together,
+        },
+        ..Limits::default()
     }
 }
 

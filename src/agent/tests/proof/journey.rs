@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use super::super::world::{Contents, DIR, encrypted_with, keys_under, master_key, plaintext, to};
+use super::super::world::{
+    Contents, DIR, encrypted_with, keys_under, master_key, plaintext, small_batches, to,
+};
 use crate::agent::dictionaries::Sealer;
 use crate::agent::error::StoreError;
-use crate::agent::limits::{Batch, Limits};
+use crate::agent::limits::Limits;
 use crate::agent::master_key::StoreKeys;
 use crate::agent::observer::Silent;
 use crate::agent::plan::Target;
@@ -38,18 +40,6 @@ pub struct Journey {
     pub limits: Limits,
     /// Data keys that must be gone in the end.
     pub old_keys: Vec<u64>,
-}
-
-/// Batches of two files, so that a run has several, with one flush for both and then one for each.
-pub fn small_batches(flush_together: usize) -> Limits {
-    Limits {
-        batch: Batch {
-            files: 2,
-            bytes: 1 << 20,
-            flush_together,
-        },
-        ..Limits::default()
-    }
 }
 
 /// All six.

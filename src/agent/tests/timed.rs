@@ -1,32 +1,20 @@
-//! Batches that are flushed together, and runs that are put down when their time is over: a crash at every call.
+//! Runs that are put down when their time is over: a crash at every call.
 
 use std::path::Path;
 use std::time::Instant;
 
 use super::world::{
-    Contents, DIR, assert_finished, assert_readable, encrypted, keys, master_key, plaintext,
+    Contents, DIR, assert_finished, assert_readable, keys, master_key, plaintext, small_batches,
     tikv_may_start, to,
 };
 use crate::agent::error::StoreError;
-use crate::agent::limits::{Batch, Limits};
+use crate::agent::limits::Limits;
 use crate::agent::observer::Silent;
 use crate::agent::plan::Target;
 use crate::agent::store::{Outcome, Store};
 use crate::api::desired::Verification;
 use crate::api::method::Method;
 use crate::fs::tests::sim::{SimFs, Survival};
-
-/// Batches of two and of one: with a barrier and without.
-fn small_batches() -> Limits {
-    Limits {
-        batch: Batch {
-            files: 2,
-            bytes: 1 << 20,
-            flush_together: 2,
-        },
-        ..Limits::default()
-    }
-}
 
 fn run(fs: &SimFs, target: &Target, limits: Limits) -> Result<Outcome, StoreError> {
     let key = master_key();
@@ -93,12 +81,6 @@ fn crash_at_every_call(start: &(SimFs, Contents), target: &Target, limits: Limit
 }
 
 #[test]
-fn one_flush_for_many_files() {
-    let start = encrypted(Method::Aes256Ctr);
-    crash_at_every_call(&start, &to(Method::Aes128Ctr), small_batches());
-}
-
-#[test]
 fn a_run_whose_time_is_over_after_each_batch() {
     let target = Target {
         not_before: 0,
@@ -106,7 +88,7 @@ fn a_run_whose_time_is_over_after_each_batch() {
     };
     let limits = Limits {
         until: Some(Instant::now()),
-        ..small_batches()
+        ..small_batches(2)
     };
     let start = plaintext();
     let fs = start.0.image(Survival::Nothing);
