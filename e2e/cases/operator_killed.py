@@ -7,6 +7,8 @@ from lib.context import Context
 from lib.scenario import operator, proof, setup
 from lib.wait import until
 
+# There is one operator for all.
+ALONE = True
 # Steps of a rollout in which the operator holds something in its hands.
 DELICATE = ("Evicting", "Restarting", "Reencrypting", "CatchingUp", "SwitchingToTls")
 KILLS = 5

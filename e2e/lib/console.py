@@ -5,10 +5,13 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Optional
 
 TAIL = 15
+# Whose lines these are, where several write at the same time.
+_SPEAKER: ContextVar[str] = ContextVar("speaker", default="")
 
 
 class Failure(Exception):
@@ -21,13 +24,20 @@ class Failure(Exception):
 
 def say(text: str = "") -> None:
     """Prints one line at once, also into a pipe."""
-    print(text, flush=True)
+    # In one piece: others print as well.
+    sys.stdout.write(f"{_SPEAKER.get()}{text}\n")
+    sys.stdout.flush()
+
+
+def speak_as(name: str) -> None:
+    """Marks every line of this thread from now on."""
+    _SPEAKER.set(f"{name:<20}" if name else "")
 
 
 @contextmanager
 def step(title: str) -> Iterator[None]:
     """Shows `title`, and when the block is left how long it took. On a terminal the line is completed in place."""
-    terminal = sys.stdout.isatty()
+    terminal = sys.stdout.isatty() and not _SPEAKER.get()
     if terminal:
         print(f"  …     {title}", end="", flush=True)
     started = time.monotonic()
@@ -58,11 +68,11 @@ def run_logged(
 
 def report(failure: Failure) -> None:
     """Prints a failure and the end of its log to standard error."""
-    print(f"error: {failure}", file=sys.stderr)
+    lines = [f"error: {failure}"]
     if failure.log and failure.log.is_file():
-        print(f"log: {failure.log}, its end:", file=sys.stderr)
-        for line in tail(failure.log):
-            print(f"  | {line}", file=sys.stderr)
+        lines.append(f"log: {failure.log}, its end:")
+        lines += [f"  | {line}" for line in tail(failure.log)]
+    sys.stderr.write("".join(f"{_SPEAKER.get()}{line}\n" for line in lines))
     sys.stderr.flush()
 
 

@@ -3,6 +3,8 @@
 import importlib
 import os
 import pkgutil
+import queue
+import threading
 import time
 import traceback
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from typing import Callable
 import cases
 from lib import settings
 from lib.cluster import lifecycle
-from lib.console import Failure, report, say, step
+from lib.console import Failure, report, say, speak_as, step
 from lib.context import Context
 from lib.images import ahead, loading
 from lib.scenario import diagnosis, namespace, operator
@@ -27,6 +29,8 @@ class Case:
     name: str
     run: Callable[[Context], None]
     about: str
+    # Whether it disturbs what all cases share, the operator for example.
+    alone: bool
 
 
 def find() -> dict[str, Case]:
@@ -36,33 +40,64 @@ def find() -> dict[str, Case]:
         loaded = importlib.import_module(f"cases.{module.name}")
         if hasattr(loaded, "run"):
             name = module.name.replace("_", "-")
-            found[name] = Case(name, loaded.run, (loaded.__doc__ or "").strip().splitlines()[0])
+            about = (loaded.__doc__ or "").strip().splitlines()[0]
+            found[name] = Case(name, loaded.run, about, getattr(loaded, "ALONE", False))
     return found
 
 
-def run(chosen: list[Case], output: Path, keep: bool) -> int:
-    """Runs cases one after the other; answers the exit code."""
+def run(chosen: list[Case], output: Path, keep: bool, jobs: int) -> int:
+    """Runs cases, `jobs` of them at a time; answers the exit code."""
     lifecycle.check_machine()
     ahead.start()
     lifecycle.up()
     prepare()
-    failed = []
-    for case in chosen:
-        say(f"\n=== {case.name}: {case.about}")
+    failed: list[str] = []
+
+    def work(case: Case) -> None:
+        say(f"=== {case.name}: {case.about}")
         started = time.monotonic()
         good = _run_one(case, output, keep)
         say(f"=== {case.name}: {'passed' if good else 'FAILED'} ({time.monotonic() - started:.0f} s)")
         if not good:
             failed.append(case.name)
+
+    _in_lanes([case for case in chosen if not case.alone], jobs, work)
+    for case in chosen:
+        if case.alone:
+            work(case)
     say()
-    for name in failed:
+    for name in sorted(failed):
         say(f"failed: {name} (details in {output / name})")
     say(f"{len(chosen) - len(failed)} passed, {len(failed)} failed")
     return 1 if failed else 0
 
 
+def _in_lanes(chosen: list[Case], jobs: int, work: Callable[[Case], None]) -> None:
+    """Spreads cases over `jobs` threads: they wait most of the time, and each has a namespace of its own."""
+    waiting: queue.SimpleQueue[Case] = queue.SimpleQueue()
+    for case in chosen:
+        waiting.put(case)
+
+    def lane() -> None:
+        while True:
+            try:
+                case = waiting.get_nowait()
+            except queue.Empty:
+                return
+            speak_as(case.name if jobs > 1 else "")
+            work(case)
+
+    # An interrupt ends the program, not only the thread that waits here.
+    lanes = [threading.Thread(target=lane, daemon=True) for _ in range(jobs)]
+    for thread in lanes:
+        thread.start()
+    for thread in lanes:
+        thread.join()
+
+
 def prepare() -> None:
     """Images and operator of this working copy."""
+    ahead.start_small()
     changed = loading.ensure(IMAGES)
     with step("operator installed by Helm"):
         operator.install()

@@ -11,9 +11,9 @@ from lib import settings
 from lib.cluster import packages
 from lib.console import Failure, run_logged
 
-# One build at a time: a second one would only wait for cargo's own lock, and write into the same log.
-_BUILDING = threading.Lock()
 STAND_INS = settings.E2E / "standins"
+# One build at a time in a package: a second one would only wait for cargo's own lock, and write into the same log.
+_BUILDING = {settings.REPOSITORY: threading.Lock(), STAND_INS: threading.Lock()}
 
 
 def operator() -> Path:
@@ -21,9 +21,9 @@ def operator() -> Path:
     host = _host()
     flags = f"CARGO_TARGET_{host.upper().replace('-', '_')}_RUSTFLAGS"
     # Named by target, so that build scripts and procedural macros are not linked statically as well.
-    command = ["nice", "cargo", "build", "--release", "--locked", "--target", host, "--bin", "tikv-security"]
+    command = ["nice", "cargo", "build", "--profile", "e2e", "--locked", "--target", host, "--bin", "tikv-security"]
     _build(command, settings.REPOSITORY, "tikv-security", {flags: "-C target-feature=+crt-static"})
-    return _target(settings.REPOSITORY) / host / "release" / "tikv-security"
+    return _target(settings.REPOSITORY) / host / "e2e" / "tikv-security"
 
 
 def stand_in(binary: str) -> Path:
@@ -39,7 +39,7 @@ def stand_in(binary: str) -> Path:
 def _build(command: "list[str]", directory: Path, what: str, extra: dict[str, str]) -> None:
     log = settings.CACHE / "logs" / f"cargo-{what}.log"
     try:
-        with _BUILDING:
+        with _BUILDING[directory]:
             run_logged(command, log, f"building {what}", cwd=directory, env={**os.environ, **extra})
     except FileNotFoundError as missing:
         raise Failure(

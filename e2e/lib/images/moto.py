@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import threading
 from pathlib import Path
 
 from lib import settings
@@ -15,13 +16,14 @@ from lib.images.libraries import closure
 PORT = 4566
 REQUIREMENTS = (f"moto[kms]=={settings.MOTO}", "flask>=3,<4", "flask-cors>=5,<7")
 SITE = "opt/moto"
+_INSTALLING = threading.Lock()
 # Large, and not needed to answer requests.
 UNUSED_LIBRARY = ("test", "idlelib", "tkinter", "ensurepip", "lib2to3", "site-packages", "dist-packages", "config-*")
 
 
 def make(name: str, archive: Path) -> None:
     """Writes the archive."""
-    site = _packages()
+    site = packages()
     library = Path(sysconfig.get_path("stdlib"))
     interpreter = Path(sys.executable).resolve()
     stage = settings.CACHE / "moto" / "stdlib"
@@ -38,7 +40,13 @@ def make(name: str, archive: Path) -> None:
     write(image, archive)
 
 
-def _packages() -> Path:
+def packages() -> Path:
+    """The directory of moto and what it needs. Two callers wait for each other."""
+    with _INSTALLING:
+        return _install()
+
+
+def _install() -> Path:
     site = settings.CACHE / "moto" / f"site-{settings.MOTO}-{sys.version_info[0]}.{sys.version_info[1]}"
     if site.is_dir():
         return site
