@@ -31,7 +31,7 @@ def say(text: str = "") -> None:
 
 def speak_as(name: str) -> None:
     """Marks every line of this thread from now on."""
-    _SPEAKER.set(f"{name:<20}" if name else "")
+    _SPEAKER.set(f"{name:<28}" if name else "")
 
 
 @contextmanager
