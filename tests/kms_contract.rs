@@ -2,6 +2,7 @@
 //! stand-ins. AWS, which has an emulator, is in `kms_aws.rs`.
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code)]
 mod kms_standin;
 
 use std::time::Duration;

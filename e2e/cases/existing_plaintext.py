@@ -1,18 +1,21 @@
 """A plaintext cluster with data gets TLS and has its old data encrypted, while a client works on."""
 
+from functools import partial
 from typing import Any
 
 from lib import kube
 from lib.console import step
 from lib.context import Context
 from lib.scenario import proof, setup, volumes
+from lib.wait import until
 
 
 def run(context: Context) -> None:
     client = setup.plaintext_cluster(context)
     for store in context.cluster.stores:
-        count = volumes.marker_count(context.namespace, f"data-{store}")
-        context.check(f"before: known text is found on the volume of {store}", count > 0, f"{count} files")
+        # PD places the second and third replica of a region in its own time.
+        with step(f"before: known text is found on the volume of {store}"):
+            until("known text on the volume", partial(volumes.marker_count, context.namespace, f"data-{store}"), 120)
     written = _data(context)
 
     setup.make_resource(context, _forbid_downtime)

@@ -6,7 +6,7 @@ use super::error::StoreError;
 use super::limits::Limits;
 use super::plan::Group;
 use super::space::MARGIN;
-use crate::fs::{self, Fs};
+use crate::fs::Fs;
 
 /// How many of `groups` come next; at least one. `entries` is the size of `file.dict`.
 pub fn next(
@@ -27,10 +27,10 @@ pub fn next(
         let room = match room.entry(first.meta.inode.0) {
             std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
             std::collections::btree_map::Entry::Vacant(unknown) => {
-                let dir = fs::parent(&first.path);
+                let dir = first.dir();
                 let free = fs
-                    .free_space(dir)
-                    .map_err(StoreError::io("asking for free space of", dir))?;
+                    .free_space(&dir)
+                    .map_err(StoreError::io("asking for free space of", &dir))?;
                 unknown.insert(free.saturating_sub(MARGIN) / 2)
             }
         };

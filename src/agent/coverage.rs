@@ -154,10 +154,10 @@ fn linked_outside(inventory: &Inventory) -> Option<Finding> {
         severity: Severity::Warning,
         message: format!(
             "{count} files, {} among them, have further names outside of the store, which keep the bytes that a re-encryption replaces",
-            first.relative
+            first.relative()
         ),
         remedy: "look for hard-linked copies (find / -xdev -samefile), and remove them when they are not needed".to_owned(),
-        path: Some(first.relative.clone()),
+        path: Some(first.relative()),
     })
 }
 
@@ -198,8 +198,8 @@ fn finding(file: &StoreFile) -> Option<Finding> {
     Some(Finding {
         code: code.to_owned(),
         severity,
-        message: format!("{}: {message}", file.relative),
+        message: format!("{}: {message}", file.relative()),
         remedy: remedy.to_owned(),
-        path: Some(file.relative.clone()),
+        path: Some(file.relative()),
     })
 }

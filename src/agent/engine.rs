@@ -14,7 +14,7 @@ use super::class::Class;
 use super::dictionaries::{self, Dictionaries, Sealer, State, Writer};
 use super::error::StoreError;
 use super::guard;
-use super::inventory::{self, Inventory, Root};
+use super::inventory::{self, Inventory, Root, StoreFile};
 use super::journal::{self, Run};
 use super::limits::{Limits, Pace};
 use super::observer::Observer;
@@ -28,7 +28,7 @@ use crate::crypto::rng;
 use crate::format::envelope::Version;
 use crate::format::file_dict::FileDict;
 use crate::format::pb::{EncryptedContent, KeyDictionary};
-use crate::fs::{self, Fs, Owner};
+use crate::fs::{Fs, Owner};
 
 /// Everything that a run needs.
 pub struct Engine<'a> {
@@ -212,8 +212,7 @@ impl Engine<'_> {
             };
             let entry = plan::new_entry(first, run.method, run.key_id, rng::iv()?);
             jobs.push(Job::new(group, entry));
-            let parents = group.names.iter().map(|file| fs::parent(&file.path));
-            dirs.extend(parents.map(Path::to_owned));
+            dirs.extend(group.names.iter().map(|file| file.dir()));
         }
         let rewriter = Rewriter {
             fs: self.fs,
@@ -228,8 +227,8 @@ impl Engine<'_> {
         flush::names(self.fs, &dirs)?;
         for job in &jobs {
             for file in &job.group.names {
-                let name = file.name.clone();
-                dictionaries.files.entries.insert(name, job.entry.clone());
+                let entries = &mut dictionaries.files.entries;
+                entries.insert(file.name(), job.entry.clone());
             }
         }
         // The whole dictionary, atomically: appended records of a batch could be torn in the middle, which TiKV and we
@@ -239,11 +238,12 @@ impl Engine<'_> {
             .files(&dictionaries.files, version, dictionaries.owner)?;
         for job in &jobs {
             for file in &job.group.names {
-                let from = rewrite::temporary(&file.path, &job.entry);
+                let to = file.path();
+                let from = rewrite::temporary(&to, &job.entry);
                 self.fs
-                    .rename(&from, &file.path)
+                    .rename(&from, &to)
                     .map_err(StoreError::io("renaming", &from))?;
-                self.observer.file(&file.relative);
+                self.observer.file(&file.relative());
             }
         }
         flush::names(self.fs, &dirs)
@@ -274,23 +274,17 @@ impl Engine<'_> {
         let left = plan::plan(&inventory, &state, &target).map_err(StoreError::Refused)?;
         if let Some(file) = left.groups.first().and_then(|group| group.names.first()) {
             return Err(StoreError::Verification {
-                path: file.path.clone(),
+                path: file.path(),
                 what: "its entry",
             });
         }
         let State::Has(mut dictionaries) = state else {
             return Ok(());
         };
-        let kept: BTreeSet<&str> = inventory
-            .iter()
-            .filter(|file| file.class != Class::Current)
-            .map(|file| file.name.as_str())
-            .collect();
-        dictionaries
-            .files
-            .entries
-            .retain(|name, _| kept.contains(name.as_str()));
-        drop(kept);
+        let current = inventory.iter().filter(|file| file.class == Class::Current);
+        for name in current.map(StoreFile::name).chain(inventory.stale.clone()) {
+            dictionaries.files.entries.remove(&name);
+        }
         drop(inventory);
         let writer = self.writer()?;
         writer.files(
@@ -377,10 +371,11 @@ impl Engine<'_> {
     fn remove_leftovers(&self, work: &Work) -> Result<(), StoreError> {
         let mut dirs = BTreeSet::new();
         for file in &work.remove {
+            let path = file.path();
             self.fs
-                .unlink(&file.path)
-                .map_err(StoreError::io("removing", &file.path))?;
-            dirs.insert(fs::parent(&file.path).to_owned());
+                .unlink(&path)
+                .map_err(StoreError::io("removing", &path))?;
+            dirs.insert(file.dir());
         }
         flush::names(self.fs, &dirs)
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
 use super::plan::Group;
-use crate::fs::{self, Barrier, Fs, Kind};
+use crate::fs::{Barrier, Fs, Kind};
 
 /// A barrier and a directory of its file system.
 pub type On = (PathBuf, Box<dyn Barrier>);
@@ -18,7 +18,7 @@ pub fn barriers<'a>(
     let mut dirs = BTreeMap::new();
     for first in groups.filter_map(|group| group.names.first()) {
         dirs.entry(first.meta.inode.0)
-            .or_insert_with(|| fs::parent(&first.path).to_owned());
+            .or_insert_with(|| first.dir());
     }
     let mut barriers = Vec::new();
     for dir in dirs.into_values() {

@@ -14,17 +14,13 @@ pub use super::names::Root;
 use super::rewrite::temporary;
 use crate::crypto::Transform;
 use crate::format::pb::{FileInfo, KeyDictionary};
-use crate::fs::{Fs, Kind as FsKind, Meta};
+use crate::fs::{self, Fs, Kind as FsKind, Meta};
 
-/// One name of one file.
+/// One name of one file. A store may have very many of them, so its paths are made when they are asked for.
 #[derive(Clone, Debug)]
 pub struct StoreFile {
-    /// Relative to the data directory, or below its root's prefix.
-    pub relative: String,
-    /// Path here.
-    pub path: PathBuf,
-    /// Path as TiKV spells it: the key in `file.dict`.
-    pub name: String,
+    root: Arc<Root>,
+    below: Box<str>,
     /// What it is.
     pub class: Class,
     /// Size, owner, inode.
@@ -34,12 +30,37 @@ pub struct StoreFile {
     /// What its content looks like under its entry.
     pub look: Look,
     /// What is wrong with its entry.
-    pub bad_entry: Option<BadEntry>,
+    pub bad_entry: Option<Box<BadEntry>>,
     /// An open run has made the content of its entry durable beside it and has yet to put it in place.
     pub pending: bool,
 }
 
 impl StoreFile {
+    /// Relative to the data directory, or below its root's prefix.
+    pub fn relative(&self) -> String {
+        format!("{}{}", self.root.prefix, self.below)
+    }
+
+    /// Path here.
+    pub fn path(&self) -> PathBuf {
+        self.root.path.join(&*self.below)
+    }
+
+    /// The directory that holds it here.
+    pub fn dir(&self) -> PathBuf {
+        fs::parent(&self.path()).to_owned()
+    }
+
+    /// Path as TiKV spells it: the key in `file.dict`.
+    pub fn name(&self) -> String {
+        self.root.name(&self.below)
+    }
+
+    /// Of its relative path, for sorting.
+    fn characters(&self) -> impl Iterator<Item = u8> {
+        self.root.prefix.bytes().chain(self.below.bytes())
+    }
+
     /// True when the content was seen to be what the entry says, or there is none.
     pub fn is_proven(&self) -> bool {
         self.look == Look::Fits || self.meta.size == 0
@@ -48,7 +69,7 @@ impl StoreFile {
     /// Where the content of its entry is: beside it while a run has yet to put it in place.
     pub fn content(&self) -> Option<PathBuf> {
         let entry = self.entry.as_ref().filter(|entry| entry.iv.len() == 16)?;
-        Some(temporary(&self.path, entry))
+        Some(temporary(&self.path(), entry))
     }
 
     /// True when the bytes on disk are the plaintext.
@@ -63,7 +84,7 @@ pub struct Inventory {
     /// Files, by path.
     pub files: Vec<Arc<StoreFile>>,
     /// Entries whose file does not exist.
-    pub stale: BTreeMap<String, FileInfo>,
+    pub stale: BTreeSet<String>,
     /// Directories, for making their names durable.
     pub dirs: Vec<PathBuf>,
     /// What forbids every change of this store.
@@ -89,10 +110,8 @@ pub fn take(
         State::Never => (&empty.0, &empty.1),
         State::Has(dictionaries) => (&dictionaries.files.entries, &dictionaries.keys),
     };
-    let mut inventory = Inventory {
-        stale: entries.clone(),
-        ..Inventory::default()
-    };
+    let mut inventory = Inventory::default();
+    let mut unclaimed = entries.keys().map(String::as_str).collect();
     let inodes = roots
         .iter()
         .map(|root| inode(fs, &root.path))
@@ -101,15 +120,20 @@ pub fn take(
     for root in roots {
         let mut walk = Walk {
             fs,
-            root,
+            root: &Arc::new(root.clone()),
             inodes: &inodes,
             keys,
+            entries,
+            unclaimed: &mut unclaimed,
             inventory: &mut inventory,
             links: &mut links,
         };
         walk.dir(&root.path, "")?;
     }
-    inventory.files.sort_by(|a, b| a.relative.cmp(&b.relative));
+    inventory.stale = unclaimed.into_iter().map(str::to_owned).collect();
+    inventory
+        .files
+        .sort_by(|a, b| a.characters().cmp(b.characters()));
     if inventory.iter().any(is_data) {
         names::demand_spelling(roots, entries)?;
     }
@@ -141,7 +165,7 @@ fn mark_pending(inventory: &mut Inventory) {
         .files
         .iter()
         .filter(|file| file.class == Class::Ours)
-        .map(|file| file.path.clone())
+        .map(|file| file.path())
         .collect();
     if made.is_empty() {
         return;
@@ -154,16 +178,20 @@ fn mark_pending(inventory: &mut Inventory) {
     }
 }
 
-struct Walk<'a> {
+/// `'e` is that of the entries.
+struct Walk<'a, 'e> {
     fs: &'a dyn Fs,
-    root: &'a Root,
+    root: &'a Arc<Root>,
     inodes: &'a [Option<(u64, u64)>],
     keys: &'a KeyDictionary,
+    entries: &'e BTreeMap<String, FileInfo>,
+    /// Names of entries whose file was not seen yet.
+    unclaimed: &'a mut BTreeSet<&'e str>,
     inventory: &'a mut Inventory,
     links: &'a mut Vec<String>,
 }
 
-impl Walk<'_> {
+impl Walk<'_, '_> {
     fn dir(&mut self, dir: &Path, below: &str) -> Result<(), StoreError> {
         self.inventory.dirs.push(dir.to_owned());
         let mut names = self.fs.list(dir).map_err(StoreError::io("listing", dir))?;
@@ -192,7 +220,7 @@ impl Walk<'_> {
                     self.directory_entry(&below)?;
                     self.dir(&path, &below)?;
                 }
-                FsKind::File => self.file(path, &below, meta)?,
+                FsKind::File => self.file(&below, meta)?,
                 FsKind::Other => self.other(&path, &below)?,
             }
         }
@@ -201,8 +229,8 @@ impl Walk<'_> {
 
     /// An entry for a directory is TiFlash's way (facts, encryption at rest §6.7).
     fn directory_entry(&self, below: &str) -> Result<(), StoreError> {
-        let name = format!("{}/{below}", self.root.seen_as);
-        if self.inventory.stale.contains_key(&name) {
+        let name = self.root.name(below);
+        if self.unclaimed.contains(name.as_str()) {
             return Err(StoreError::Refused(Refusal::TiFlash {
                 why: format!("file.dict has an entry for the directory {name}"),
             }));
@@ -210,15 +238,14 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn file(&mut self, path: PathBuf, below: &str, meta: Meta) -> Result<(), StoreError> {
-        let relative = format!("{}{below}", self.root.prefix);
-        let name = format!("{}/{below}", self.root.seen_as);
-        let class = class::classify(&relative);
-        let entry = self.inventory.stale.remove(&name);
+    fn file(&mut self, below: &str, meta: Meta) -> Result<(), StoreError> {
+        let class = class::classify(&format!("{}{below}", self.root.prefix));
+        let name = self.root.name(below);
+        self.unclaimed.remove(name.as_str());
+        let entry = self.entries.get(&name).cloned();
         let mut file = StoreFile {
-            relative,
-            path,
-            name,
+            root: Arc::clone(self.root),
+            below: below.into(),
             class,
             meta,
             entry,
@@ -240,12 +267,13 @@ impl Walk<'_> {
         let Some(entry) = file.entry.clone().filter(|entry| entry.method != 1) else {
             return Ok(());
         };
+        let (path, size) = (file.path(), file.meta.size);
         let begins = |transform: &Transform| {
-            let ends = look::ends(self.fs, &file.path, file.meta.size, transform)?;
+            let ends = look::ends(self.fs, &path, size, transform)?;
             Ok::<_, StoreError>(ends.is_some_and(|(head, _)| head.starts_with(POINTS_TO)))
         };
         match dictionaries::stream(self.keys, Some(&entry)) {
-            Err(bad) => file.bad_entry = Some(bad),
+            Err(bad) => file.bad_entry = Some(Box::new(bad)),
             Ok(stream) => {
                 let fits = begins(&Transform::new(stream, None))?;
                 file.look = if fits { Look::Fits } else { Look::Differs };
@@ -253,7 +281,8 @@ impl Walk<'_> {
         }
         if file.look != Look::Fits && begins(&Transform::new(None, None))? {
             (file.look, file.bad_entry, file.entry) = (Look::Silent, None, None);
-            self.inventory.stale.insert(file.name.clone(), entry);
+            let known = self.entries.get_key_value(&file.name());
+            self.unclaimed.extend(known.map(|(name, _)| name.as_str()));
         }
         Ok(())
     }
@@ -261,12 +290,12 @@ impl Walk<'_> {
     /// Links are not followed. One that leads to a directory which is a root anyway hides nothing; behind any other there
     /// can be files of TiKV.
     fn other(&mut self, path: &Path, below: &str) -> Result<(), StoreError> {
-        let name = format!("{}/{below}", self.root.seen_as);
+        let name = self.root.name(below);
         let has_entries = || {
             let inside = format!("{name}/");
-            let from = self.inventory.stale.range(name.clone()..);
-            from.take_while(|(entry, _)| entry.starts_with(&name))
-                .any(|(entry, _)| *entry == name || entry.starts_with(&inside))
+            let from = self.unclaimed.range(name.as_str()..);
+            from.take_while(|entry| entry.starts_with(&name))
+                .any(|entry| *entry == name || entry.starts_with(&inside))
         };
         let leads_to = inode(self.fs, path)?;
         let hidden = leads_to.is_some_and(|inode| !self.inodes.contains(&Some(inode)));

@@ -45,7 +45,7 @@ impl Default for Limits {
             requests_per_second: None,
             until: None,
             batch: Batch {
-                files: 65_536,
+                files: 16_384,
                 bytes: 512 << 20,
                 flush_together: 16,
             },

@@ -52,7 +52,7 @@ pub fn at_all(
         let file = Arc::make_mut(file);
         match seen {
             Some(Ok(look)) => file.look = look,
-            Some(Err(bad)) => file.bad_entry = Some(bad),
+            Some(Err(bad)) => file.bad_entry = Some(Box::new(bad)),
             None => {}
         }
     }
@@ -62,7 +62,7 @@ pub fn at_all(
 /// Opens a file and asks the device for its ends; `None` when the file is gone meanwhile.
 fn begin(fs: &dyn Fs, file: &StoreFile) -> Result<Option<Box<dyn File>>, StoreError> {
     let content = file.pending.then(|| file.content()).flatten();
-    let opened = open(fs, content.as_deref().unwrap_or(&file.path))?;
+    let opened = open(fs, &content.unwrap_or_else(|| file.path()))?;
     if let Some(opened) = &opened {
         for (offset, len) in Peek::ranges(file.meta.size) {
             opened.read_ahead(offset, len);
@@ -85,7 +85,7 @@ fn at(
     let Some(begun) = begun else {
         return Ok(Ok(Look::Silent));
     };
-    let peek = peek(begun.as_ref(), &file.path, file.meta.size, buffer)?;
+    let peek = peek(begun.as_ref(), &file.path(), file.meta.size, buffer)?;
     let never_written = peek.begins_with_zeros();
     let (head, tail) = peek.reveal(&transform);
     Ok(Ok(match content::look(kind, &head, &tail) {

@@ -2,6 +2,7 @@
 //! (facts, encryption at rest §3.3). Nothing is normalised on the way to an entry; what looks like another spelling of a
 //! known file is an obstacle, because a file that is transformed without its entry is destroyed.
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +27,11 @@ impl Root {
     /// The part of `name` below this root.
     pub fn below<'a>(&self, name: &'a str) -> Option<&'a str> {
         name.strip_prefix(&self.seen_as)?.strip_prefix('/')
+    }
+
+    /// How TiKV spells the path `below` this root.
+    pub fn name(&self, below: &str) -> String {
+        format!("{}/{below}", self.seen_as)
     }
 }
 
@@ -100,7 +106,7 @@ pub fn demand_spelling(
 /// spelling of a file that is there. To drop one of them could lose a file for ever.
 pub fn obstacles(
     roots: &[Root],
-    stale: &BTreeMap<String, FileInfo>,
+    stale: &BTreeSet<String>,
     files: &[Arc<StoreFile>],
     links: &[String],
 ) -> Vec<Refusal> {
@@ -109,10 +115,12 @@ pub fn obstacles(
         .map(|path| Refusal::SymbolicLink { path: path.clone() })
         .collect();
     let mut outside: BTreeMap<&str, (usize, &str)> = BTreeMap::new();
-    let known: BTreeSet<&str> = files.iter().map(|file| file.name.as_str()).collect();
-    for name in stale.keys() {
+    // Hardly ever asked.
+    let known: LazyCell<BTreeSet<String>, _> =
+        LazyCell::new(|| files.iter().map(|file| file.name()).collect());
+    for name in stale {
         let plain = normalised(name);
-        if plain != *name && known.contains(plain.as_str()) {
+        if plain != *name && known.contains(&plain) {
             found.push(Refusal::Alias {
                 entry: name.clone(),
                 path: plain,

@@ -108,9 +108,9 @@ pub fn plan(inventory: &Inventory, state: &State, target: &Target) -> Result<Wor
         if as_desired(file, keys, target) {
             continue;
         }
-        let group = groups
-            .entry(file.meta.inode)
-            .or_insert_with(|| Group { names: Vec::new() });
+        let group = groups.entry(file.meta.inode).or_insert_with(|| Group {
+            names: Vec::with_capacity(1),
+        });
         group.names.push(Arc::clone(file));
     }
     work.groups = groups.into_values().collect();
@@ -126,8 +126,8 @@ fn one_entry_an_inode(inventory: &Inventory) -> Result<(), Refusal> {
         let first = firsts.entry(file.meta.inode).or_insert(file);
         if first.entry != file.entry && !(first.in_the_clear() && file.in_the_clear()) {
             return Err(Refusal::SplitInode {
-                path: first.relative.clone(),
-                other: file.relative.clone(),
+                path: first.relative(),
+                other: file.relative(),
             });
         }
     }
@@ -136,8 +136,8 @@ fn one_entry_an_inode(inventory: &Inventory) -> Result<(), Refusal> {
 
 /// Refuses a file whose entry and content do not belong together: a transform of it would destroy it.
 fn sound(file: &StoreFile) -> Result<(), Refusal> {
-    let path = file.relative.clone();
-    match &file.bad_entry {
+    let path = file.relative();
+    match file.bad_entry.as_deref() {
         Some(BadEntry::UnknownKey(key_id)) => {
             return Err(Refusal::UnknownKey {
                 path,

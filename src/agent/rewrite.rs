@@ -10,6 +10,7 @@ use super::class::{Class, TEMPORARY};
 use super::content::{self, Look};
 use super::dictionaries::{self, BadEntry};
 use super::error::{Refusal, StoreError};
+use super::inventory::StoreFile;
 use super::limits::{Limits, Pace};
 use super::peek::{Ends, Peek};
 use super::plan::Group;
@@ -132,7 +133,7 @@ impl Rewriter<'_> {
     ) -> Result<Option<Box<dyn File>>, StoreError> {
         match job.group.names.first() {
             Some(first) if !job.is_large() => {
-                let file = self.open(job, &path(&first.path), fresh)?;
+                let file = self.open(job, &path(&first.path()), fresh)?;
                 file.read_ahead(0, usize::try_from(first.meta.size).unwrap_or(BLOCK));
                 Ok(Some(file))
             }
@@ -165,9 +166,9 @@ impl Rewriter<'_> {
         let Some(first) = job.group.names.first() else {
             return Err(StoreError::Config("a file without a name".to_owned()));
         };
-        let (from, size) = (&first.path, first.meta.size);
+        let (from, size) = (&first.path(), first.meta.size);
         let to = temporary(from, &job.entry);
-        let change = self.transform(job.group.entry(), Some(&job.entry), &first.relative)?;
+        let change = self.transform(job.group.entry(), Some(&job.entry), first)?;
         let source = match begun {
             Some(source) => source,
             None => self.open(job, from, false)?,
@@ -210,14 +211,14 @@ impl Rewriter<'_> {
             offset += block.len() as u64;
             self.observer.bytes(block.len() as u64);
         }
-        let old = self.transform(job.group.entry(), None, &first.relative)?;
+        let old = self.transform(job.group.entry(), None, first)?;
         // A job is written once; were it not, the first proof would stand and the second file would fail it.
         let _ = job.proof.set(Proof {
             written: written.map(Fingerprint::finish),
             ends: self.of_ends(&ends.reveal(&old)),
         });
         for name in job.group.names.iter().skip(1) {
-            let link = temporary(&name.path, &job.entry);
+            let link = temporary(&name.path(), &job.entry);
             self.fs
                 .link(&to, &link)
                 .map_err(StoreError::io("linking", &link))?;
@@ -235,7 +236,7 @@ impl Rewriter<'_> {
         let (Some(first), Some(proof)) = (job.group.names.first(), job.proof.get()) else {
             return Err(StoreError::Config("a file that was not written".to_owned()));
         };
-        let (to, size) = (temporary(&first.path, &job.entry), first.meta.size);
+        let (to, size) = (temporary(&first.path(), &job.entry), first.meta.size);
         let made = match begun {
             Some(made) => made,
             None => self.open(job, &to, true)?,
@@ -249,16 +250,16 @@ impl Rewriter<'_> {
             }
             None => self.read_ends(made.as_ref(), &to, size, buffer, &mut ends)?,
         }
-        let new = self.transform(Some(&job.entry), None, &first.relative)?;
+        let new = self.transform(Some(&job.entry), None, first)?;
         let plain = ends.reveal(&new);
         if self.of_ends(&plain) != proof.ends {
-            return Err(differs(&first.path, "its beginning or end"));
+            return Err(differs(&first.path(), "its beginning or end"));
         }
         if let Class::Data(kind) = first.class
             && first.look == Look::Fits
             && content::look(kind, &plain.0, &plain.1) != Look::Fits
         {
-            return Err(differs(&first.path, "its structure"));
+            return Err(differs(&first.path(), "its structure"));
         }
         Ok(())
     }
@@ -326,11 +327,11 @@ impl Rewriter<'_> {
         &self,
         old: Option<&FileInfo>,
         new: Option<&FileInfo>,
-        path: &str,
+        file: &StoreFile,
     ) -> Result<Transform, StoreError> {
         let stream = |entry| {
             dictionaries::stream(self.keys, entry).map_err(|bad| {
-                let path = path.to_owned();
+                let path = file.relative();
                 StoreError::Refused(match bad {
                     BadEntry::UnknownKey(key_id) => Refusal::UnknownKey { path, key_id },
                     BadEntry::Other(why) => Refusal::BadEntry { path, why },

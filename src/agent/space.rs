@@ -1,12 +1,12 @@
 //! Room for a run: files are rewritten beside the old ones, on the volume where they are.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::error::StoreError;
 use super::names::Root;
 use super::plan::Work;
-use crate::fs::{self, Fs};
+use crate::fs::Fs;
 
 /// What stays free on each volume, for dictionaries and for TiKV's own start.
 pub const MARGIN: u64 = 16 << 20;
@@ -24,12 +24,12 @@ pub struct Room {
 
 /// What `work` needs at least on each volume: its largest file there, and the margin.
 pub fn rooms(fs: &dyn Fs, roots: &[Root], work: &Work) -> Result<Vec<Room>, StoreError> {
-    let mut volumes: BTreeMap<u64, (&Path, u64)> = BTreeMap::new();
+    let mut volumes: BTreeMap<u64, (PathBuf, u64)> = BTreeMap::new();
     if let Some(root) = roots.first() {
         let meta = fs
             .stat(&root.path)
             .map_err(StoreError::io("looking at", &root.path))?;
-        volumes.insert(meta.map_or(0, |meta| meta.inode.0), (&root.path, 0));
+        volumes.insert(meta.map_or(0, |meta| meta.inode.0), (root.path.clone(), 0));
     }
     for group in &work.groups {
         let Some(first) = group.names.first() else {
@@ -37,15 +37,15 @@ pub fn rooms(fs: &dyn Fs, roots: &[Root], work: &Work) -> Result<Vec<Room>, Stor
         };
         let volume = volumes
             .entry(first.meta.inode.0)
-            .or_insert((fs::parent(&first.path), 0));
+            .or_insert_with(|| (first.dir(), 0));
         volume.1 = volume.1.max(group.size());
     }
-    let room = |(dir, largest): (&Path, u64)| {
+    let room = |(dir, largest): (PathBuf, u64)| {
         let free = fs
-            .free_space(dir)
-            .map_err(StoreError::io("asking for free space of", dir))?;
+            .free_space(&dir)
+            .map_err(StoreError::io("asking for free space of", &dir))?;
         Ok(Room {
-            dir: dir.to_owned(),
+            dir,
             needed: largest + MARGIN,
             free,
         })

@@ -102,21 +102,17 @@ impl<'a> Envelope<'a> {
 }
 
 /// Puts `content` into a container.
-pub fn seal(version: Version, content: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(HEADER_LEN + content.len());
-    bytes.extend_from_slice(&[
-        match version {
-            Version::V1 => 1,
-            Version::V2 => 2,
-        },
-        0,
-        0,
-        0,
-    ]);
-    bytes.extend_from_slice(&crc32fast::hash(content).to_be_bytes());
-    bytes.extend_from_slice(&(content.len() as u64).to_be_bytes());
-    bytes.extend_from_slice(content);
-    bytes
+pub fn seal(version: Version, mut content: Vec<u8>) -> Vec<u8> {
+    let mut header = [0; HEADER_LEN];
+    header[0] = match version {
+        Version::V1 => 1,
+        Version::V2 => 2,
+    };
+    header[4..8].copy_from_slice(&crc32fast::hash(&content).to_be_bytes());
+    header[8..].copy_from_slice(&(content.len() as u64).to_be_bytes());
+    // In place: `file.dict` of a large store is large.
+    content.splice(..0, header);
+    content
 }
 
 /// Reads the message of a version 1 container.
@@ -131,5 +127,5 @@ pub fn parse_encrypted(bytes: &[u8]) -> Result<EncryptedContent, EnvelopeError> 
 
 /// Writes a message into a version 1 container.
 pub fn seal_encrypted(message: &EncryptedContent) -> Vec<u8> {
-    seal(Version::V1, &message.encode_to_vec())
+    seal(Version::V1, message.encode_to_vec())
 }

@@ -98,7 +98,7 @@ impl FileDict {
     pub fn encode(&self, version: Version) -> Vec<u8> {
         let snapshot = self.snapshot();
         match version {
-            Version::V2 => envelope::seal(Version::V2, &snapshot),
+            Version::V2 => envelope::seal(Version::V2, snapshot),
             Version::V1 => envelope::seal_encrypted(&EncryptedContent {
                 metadata: BTreeMap::from([("method".to_owned(), b"plaintext".to_vec())]),
                 content: snapshot,
@@ -108,7 +108,11 @@ impl FileDict {
 
     /// A message is the same when its entries are encoded one after the other; so no second dictionary is in memory.
     fn snapshot(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
+        /// Tags, lengths, id of the key, IV and method, at most.
+        const BESIDE_NAME: usize = 40;
+        let room = |name: &String| name.len() + BESIDE_NAME;
+        let mut bytes =
+            Vec::with_capacity(HEADER_LEN + self.entries.keys().map(room).sum::<usize>());
         for (name, info) in &self.entries {
             let one = FileDictionary {
                 files: BTreeMap::from([(name.clone(), info.clone())]),

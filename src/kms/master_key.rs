@@ -8,7 +8,7 @@ use super::blocking;
 use super::envelope::{self, METHOD, METHOD_PLAINTEXT, VENDOR, WRAPPED_KEY};
 use super::error::{Class, KmsError, MasterKeyError};
 use super::file_key;
-use super::provider::{Kms, prove};
+use super::provider::{Kms, prove, proven_data_key};
 use super::retry::Retry;
 use crate::crypto::secret::SecretBytes;
 use crate::format::pb::EncryptedContent;
@@ -70,11 +70,15 @@ impl MasterKey {
             Self::File(key) => envelope::seal(key, plain),
             Self::Kms(kms) => {
                 let kms = kms.as_ref();
-                let again = previous.and_then(|sealed| wrapped_key(kms, sealed).ok());
-                let (key, wrapped) = if let Some(wrapped) = again {
-                    (wait(kms, || kms.unwrap(wrapped))?, wrapped.to_vec())
+                let again =
+                    previous.and_then(|sealed| Some((sealed, wrapped_key(kms, sealed).ok()?)));
+                let (key, wrapped) = if let Some((sealed, wrapped)) = again {
+                    let key = wait(kms, || kms.unwrap(wrapped))?;
+                    // An answer that was damaged on its way gives another key: what it seals nobody could open again.
+                    envelope::open(&key, sealed)?;
+                    (key, wrapped.to_vec())
                 } else {
-                    let made = wait(kms, || kms.generate())?;
+                    let made = wait(kms, || proven_data_key(kms))?;
                     (made.plaintext, made.wrapped)
                 };
                 let mut sealed = envelope::seal(&key, plain)?;

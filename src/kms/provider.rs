@@ -47,14 +47,19 @@ pub trait Kms: Send + Sync {
     fn unwrap<'a>(&'a self, wrapped: &'a [u8]) -> BoxFuture<'a, Result<SecretBytes, KmsError>>;
 }
 
-/// Shows that the key can be used: described, and a new data key is the same after it was unwrapped.
-pub async fn prove(kms: &dyn Kms) -> Result<(), KmsError> {
-    kms.describe().await?;
+/// A new data key that the service has shown to give back: what is sealed under another one is lost.
+pub(super) async fn proven_data_key(kms: &dyn Kms) -> Result<DataKey, KmsError> {
     let made = kms.generate().await?;
     let back = kms.unwrap(&made.wrapped).await?;
     if back.expose() == made.plaintext.expose() {
-        return Ok(());
+        return Ok(made);
     }
     let message = "a data key that it made is another one after it unwrapped it";
     Err(kms.error(Class::Malformed, message))
+}
+
+/// Shows that the key can be used: described, and a new data key is the same after it was unwrapped.
+pub async fn prove(kms: &dyn Kms) -> Result<(), KmsError> {
+    kms.describe().await?;
+    proven_data_key(kms).await.map(drop)
 }

@@ -194,3 +194,14 @@ async fn proof_needs_the_same_key_back() {
     let error = prove(&Liar(Toy { mask, vendor })).await.unwrap_err();
     assert_eq!(error.class, Class::Malformed);
 }
+
+/// `key.dict` would be lost with it: nobody could unwrap the key again.
+#[test]
+fn nothing_is_sealed_under_a_key_that_the_service_does_not_give_back() {
+    let liar = MasterKey::from_kms(Liar(Toy::AWS));
+    let error = liar.seal(&dictionary(), None).unwrap_err();
+    assert_eq!(error.class(), Class::Malformed, "{error}");
+    let previous = toy(1).seal(&dictionary(), None).unwrap();
+    let error = liar.seal(&dictionary(), Some(&previous)).unwrap_err();
+    assert_eq!(error.class(), Class::WrongKey, "{error}");
+}

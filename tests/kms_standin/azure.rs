@@ -18,6 +18,7 @@ use tikv_security::kms::Kms;
 use tikv_security::kms::azure::{AzureKeyVault, Credential, Settings};
 use zeroize::Zeroizing;
 
+use super::tape::Tape;
 use super::{Asked, Said, Standin, Weather, claims, html, serve};
 
 pub const SECRET: &str = "of-the-application";
@@ -25,6 +26,7 @@ const CLIENT: &str = "11111111-1111-1111-1111-111111111111";
 
 pub struct Azure {
     url: String,
+    tape: Tape,
     state: Arc<Mutex<State>>,
     key: PKey<Private>,
     certificate: X509,
@@ -47,10 +49,15 @@ impl Azure {
             certificate: certificate.clone(),
         }));
         let (looks, works) = (state.clone(), state.clone());
+        let tape = Tape::default();
         let weather = move || looks.lock().unwrap().weather;
-        let url = serve(weather, move |asked| works.lock().unwrap().answer(&asked)).await;
+        let url = serve(tape.clone(), weather, move |asked| {
+            works.lock().unwrap().answer(&asked)
+        })
+        .await;
         Self {
             url,
+            tape,
             state,
             key,
             certificate,
@@ -87,6 +94,10 @@ impl Azure {
 impl Standin for Azure {
     fn kms(&self, key: &str) -> Box<dyn Kms> {
         Box::new(self.with(key, self.certificate("")))
+    }
+
+    fn tape(&self) -> &Tape {
+        &self.tape
     }
 
     fn set(&self, weather: Weather) {

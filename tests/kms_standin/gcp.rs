@@ -13,6 +13,7 @@ use tikv_security::crypto::secret::SecretBytes;
 use tikv_security::kms::Kms;
 use tikv_security::kms::gcp::{Credentials, GcpKms, Settings, Vendor};
 
+use super::tape::Tape;
 use super::{Asked, Said, Standin, Weather, claims, html, serve};
 
 const RING: &str = "projects/p/locations/europe-west3/keyRings/r/cryptoKeys";
@@ -21,6 +22,7 @@ const EMAIL: &str = "tikv@p.iam.gserviceaccount.com";
 
 pub struct Gcp {
     pub url: String,
+    tape: Tape,
     state: Arc<Mutex<State>>,
     private_key: String,
 }
@@ -48,10 +50,15 @@ impl Gcp {
             flips: false,
         }));
         let (looks, works) = (state.clone(), state.clone());
+        let tape = Tape::default();
         let weather = move || looks.lock().unwrap().weather;
-        let url = serve(weather, move |asked| works.lock().unwrap().answer(&asked)).await;
+        let url = serve(tape.clone(), weather, move |asked| {
+            works.lock().unwrap().answer(&asked)
+        })
+        .await;
         Self {
             url,
+            tape,
             state,
             private_key,
         }
@@ -99,6 +106,10 @@ impl Gcp {
 impl Standin for Gcp {
     fn kms(&self, key: &str) -> Box<dyn Kms> {
         Box::new(self.with(key, &self.service_account()))
+    }
+
+    fn tape(&self) -> &Tape {
+        &self.tape
     }
 
     fn set(&self, weather: Weather) {

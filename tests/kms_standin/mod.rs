@@ -3,6 +3,7 @@
 
 pub mod azure;
 pub mod gcp;
+pub mod tape;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -15,6 +16,8 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use tikv_security::kms::Kms;
 use tokio::net::TcpListener;
+
+use self::tape::Tape;
 
 /// What can befall the one who asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +56,8 @@ pub trait Standin {
     fn set(&self, weather: Weather);
     /// Replaces the key's current version by a new one, as a rotation at the vendor does.
     fn rotate(&self, key: &str);
+    /// What was said so far, to be said again.
+    fn tape(&self) -> &Tape;
 }
 
 /// A request, whole.
@@ -82,9 +87,10 @@ impl Asked {
 }
 
 /// An answer.
+#[derive(Clone)]
 pub struct Said {
     pub status: u16,
-    pub body: String,
+    pub body: Vec<u8>,
     pub after: Option<u32>,
 }
 
@@ -92,7 +98,7 @@ impl Said {
     pub fn json(status: u16, body: &serde_json::Value) -> Self {
         Self {
             status,
-            body: body.to_string(),
+            body: body.to_string().into_bytes(),
             after: None,
         }
     }
@@ -100,22 +106,22 @@ impl Said {
 
 /// What a proxy says when it reaches nobody.
 pub fn html(status: u16) -> Said {
-    let body = "<html>Bad gateway</html>".to_owned();
     Said {
         status,
-        body,
+        body: b"<html>Bad gateway</html>".to_vec(),
         after: None,
     }
 }
 
 /// Serves on a port of its own until the runtime ends; gives the URL.
 pub async fn serve(
+    tape: Tape,
     weather: impl Fn() -> Weather + Send + Sync + 'static,
     answer: impl Fn(Asked) -> Said + Send + Sync + 'static,
 ) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let service = Arc::new((weather, answer));
+    let service = Arc::new((weather, answer, tape));
     tokio::spawn(async move {
         while let Ok((socket, _)) = listener.accept().await {
             let service = service.clone();
@@ -132,7 +138,8 @@ pub async fn serve(
                             tokio::time::sleep(Duration::from_mins(1)).await;
                         }
                         let torn = service.0() == Weather::Torn;
-                        Ok::<_, Infallible>(response(service.1(asked), torn))
+                        let said = service.2.or_else(|| service.1(asked));
+                        Ok::<_, Infallible>(response(said, torn))
                     }
                 });
                 let _ = hyper::server::conn::http1::Builder::new()

@@ -124,7 +124,7 @@ fn rate(state: &State, work: &Work, method: Method) -> Result<Option<u64>, Store
                 group
                     .names
                     .first()
-                    .map(|name| name.path.clone())
+                    .map(|name| name.path())
                     .unwrap_or_default()
             };
             let read = file
@@ -163,9 +163,8 @@ fn opened(
     } else {
         None
     };
-    let file = OsFs
-        .open(&first.path)
-        .map_err(StoreError::io("opening", &first.path))?;
+    let path = first.path();
+    let file = OsFs.open(&path).map_err(StoreError::io("opening", &path))?;
     Ok(Some((file, Transform::new(old, new))))
 }
 

@@ -116,7 +116,7 @@ impl Document {
                 let method = entry.and_then(|entry| pb::method::from_wire(entry.method));
                 let cipher = entry.filter(|_| method.is_some_and(Method::encrypts));
                 File {
-                    path: file.relative.clone(),
+                    path: file.relative(),
                     size: file.meta.size,
                     class: file.class.name(),
                     method,

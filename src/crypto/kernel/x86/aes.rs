@@ -67,6 +67,8 @@ macro_rules! aes {
                 let (short_first, short_middle, short_last) = short.parts();
                 let (long_first, long_middle, long_last) = long.parts();
                 let (beside, behind) = long_middle.split_at(short_middle.len());
+                // What the last round adds need not be its key: here it is the other stream, both keys and the data.
+                let last = $xor(broadcast(short_last), broadcast(long_last));
                 let mut groups = blocks.chunks_exact_mut($two * BLOCKS);
                 for group in &mut groups {
                     let mut one = counter_blocks::<$two>(short_counter, broadcast(short_first));
@@ -78,10 +80,8 @@ macro_rules! aes {
                     for key in behind {
                         rounds(&mut two, broadcast(key));
                     }
-                    let (short_last, long_last) = (broadcast(short_last), broadcast(long_last));
                     for ((one, two), bytes) in one.iter().zip(&two).zip(group.as_chunks_mut::<BLOCKS>().0) {
-                        let stream = $xor($last(*one, short_last), $last(*two, long_last));
-                        store(bytes, $xor(load(bytes), stream));
+                        store(bytes, $last(*one, $last(*two, $xor(load(bytes), last))));
                     }
                     short_counter = short_counter.wrapping_add($two * BLOCKS as u128);
                     long_counter = long_counter.wrapping_add($two * BLOCKS as u128);
@@ -104,7 +104,16 @@ macro_rules! aes {
             fn counter_blocks<const F: usize>(counter: u128, key: $vector) -> [$vector; F] {
                 let mut vectors = [$zero(); F];
                 let low = counter as u64;
-                if low.checked_add((F * BLOCKS) as u64).is_some() {
+                if BLOCKS == 1 && low.checked_add(F as u64).is_some() {
+                    // The general registers count: each instruction on a vector takes a slot from a round of AES.
+                    let high = ((counter >> 64) as u64).to_be_bytes();
+                    for (i, vector) in vectors.iter_mut().enumerate() {
+                        let mut bytes = [[0; 16]; BLOCKS];
+                        bytes[0][..8].copy_from_slice(&high);
+                        bytes[0][8..].copy_from_slice(&low.wrapping_add(i as u64).to_be_bytes());
+                        *vector = $xor(load(&bytes), key);
+                    }
+                } else if low.checked_add((F * BLOCKS) as u64).is_some() {
                     // Nothing is carried out of the lower half: 64-bit additions count.
                     let one = load(&LANE_NUMBERS);
                     let mut little = $add(broadcast(&counter.to_le_bytes()), one);
@@ -167,7 +176,7 @@ macro_rules! aes {
 aes! {
     /// One block a vector.
     sse, features: "aes,ssse3", blocks: 1, vector: __m128i,
-    one: 12, two: 5, zero: _mm_setzero_si128, load: _mm_loadu_si128, store: _mm_storeu_si128, xor: _mm_xor_si128,
+    one: 12, two: 6, zero: _mm_setzero_si128, load: _mm_loadu_si128, store: _mm_storeu_si128, xor: _mm_xor_si128,
     broadcast: same, add: _mm_add_epi64, shuffle: _mm_shuffle_epi8,
     round: _mm_aesenc_si128, last: _mm_aesenclast_si128, rest: single,
 }
