@@ -21,7 +21,7 @@ use reconcile::apiserver::{ApiServer, OPERATOR};
 use reconcile::world::World;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
-use tikv_security::api::v1alpha1::{TikvSecurity, TikvVolume};
+use tikv_security::api::v1alpha1::{TikvSecurity, TikvSecurityPolicy, TikvVolume};
 use tikv_security::operator::lease::LeaseConfig;
 use tikv_security::operator::run::Options;
 
@@ -178,6 +178,7 @@ async fn a_whole_life_uses_each_right_of_the_chart_and_needs_no_other() {
     let options = Options {
         namespaces: Vec::new(),
         agent_image: "registry.test/tikv-security:test".to_owned(),
+        ignore_policies: false,
         health: "127.0.0.1:0".parse().unwrap(),
         concurrency: 2,
         lease: Some(LeaseConfig {
@@ -187,6 +188,15 @@ async fn a_whole_life_uses_each_right_of_the_chart_and_needs_no_other() {
             duration: Duration::from_secs(3),
         }),
     };
+    let demands = json!({
+        "apiVersion": "security.tikv.org/v1alpha1", "kind": "TikvSecurityPolicy",
+        "metadata": {"name": "satisfied"}, "spec": {"tls": {"required": true}},
+    });
+    let demands: TikvSecurityPolicy = serde_json::from_value(demands).unwrap();
+    Api::all(world.client.clone())
+        .create(&PostParams::default(), &demands)
+        .await
+        .unwrap();
     let operator = world.operator_as(ApiServer::shared().operator_config(), options);
     world.secure_all().await;
     until_ready(&world).await;

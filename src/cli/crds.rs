@@ -9,7 +9,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use crate::api::v1alpha1::{TikvSecurity, TikvVolume};
+use crate::api::v1alpha1::{TikvSecurity, TikvSecurityPolicy, TikvVolume};
 
 /// Prints the custom resource definitions as YAML, for `kubectl apply --server-side -f -`.
 #[derive(Args, Debug)]
@@ -73,8 +73,12 @@ pub fn reference() -> String {
     text
 }
 
-fn definitions() -> [CustomResourceDefinition; 2] {
-    [TikvSecurity::crd(), TikvVolume::crd()]
+fn definitions() -> [CustomResourceDefinition; 3] {
+    [
+        TikvSecurity::crd(),
+        TikvSecurityPolicy::crd(),
+        TikvVolume::crd(),
+    ]
 }
 
 fn rows(text: &mut String, path: &str, schema: &JSONSchemaProps) {

@@ -18,6 +18,9 @@ pub struct OperatorArgs {
     /// Image of the agent that is put beside TiKV; the operator's own image
     #[arg(long, env = "TIKV_SECURITY_IMAGE")]
     image: String,
+    /// Does not read TikvSecurityPolicy objects, which needs a right in the whole cluster; they do not hold then
+    #[arg(long, env = "TIKV_SECURITY_IGNORE_POLICIES")]
+    ignore_policies: bool,
     /// Address of /healthz, /readyz and /metrics
     #[arg(
         long,
@@ -61,6 +64,7 @@ pub fn main(args: OperatorArgs) -> ExitCode {
             .filter(|one| !one.is_empty())
             .collect(),
         agent_image: args.image,
+        ignore_policies: args.ignore_policies,
         health: args.health_address,
         concurrency: args.concurrency,
         lease: Some(LeaseConfig {

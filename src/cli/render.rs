@@ -113,6 +113,9 @@ pub fn rendered(files: &[(String, String)], image: &str) -> Result<String, Rende
         tikv: facts(&cluster.tikv.stateful_set.name),
         pd: facts(&cluster.pd.stateful_set.name),
         others: Vec::new(),
+        // Of the cluster, which is not asked here.
+        policies: Vec::new(),
+        namespace_labels: BTreeMap::new(),
         secrets: BTreeMap::new(),
         agent_config: None,
         volumes: BTreeMap::new(),

@@ -38,6 +38,7 @@ pub struct Context {
     pub(super) client: Client,
     pub(super) metrics: Arc<Metrics>,
     pub(super) agent_image: String,
+    pub(super) heeds_policies: bool,
     pub(super) probes: Probes,
     pub(super) proofs: Proofs,
     pub(super) recorder: Recorder,
@@ -45,7 +46,12 @@ pub struct Context {
 
 impl Context {
     /// With an empty memory.
-    pub fn new(client: Client, metrics: Arc<Metrics>, agent_image: String) -> Self {
+    pub fn new(
+        client: Client,
+        metrics: Arc<Metrics>,
+        agent_image: String,
+        heeds_policies: bool,
+    ) -> Self {
         let reporter = Reporter {
             controller: MANAGER.to_owned(),
             instance: std::env::var("POD_NAME").ok(),
@@ -55,6 +61,7 @@ impl Context {
             client,
             metrics,
             agent_image,
+            heeds_policies,
             probes: Probes::default(),
             proofs: Proofs::default(),
         }

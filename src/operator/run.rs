@@ -25,6 +25,8 @@ pub struct Options {
     pub namespaces: Vec<String>,
     /// Image of the agent; the operator's own.
     pub agent_image: String,
+    /// True: `TikvSecurityPolicy` objects are not read, because the right to is lacking.
+    pub ignore_policies: bool,
     /// Address of `/healthz`, `/readyz` and `/metrics`.
     pub health: SocketAddr,
     /// `TikvSecurity` objects worked on at the same time, per watched namespace.
@@ -80,6 +82,7 @@ pub async fn run_until(
         client.clone(),
         metrics.clone(),
         options.agent_image.clone(),
+        !options.ignore_policies,
     ));
     let work = lead(client.clone(), options, context, stopping.clone());
     let side = future::join(

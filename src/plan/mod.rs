@@ -14,6 +14,7 @@ pub mod names;
 pub mod objects;
 pub mod observed;
 pub mod pods;
+pub mod policy;
 pub mod probes;
 pub mod rollout;
 pub mod stage;
@@ -80,11 +81,13 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
     let (told, agent_config) = told
         .transpose()?
         .map_or((None, None), |(told, map)| (Some(told), map));
-    if let Err(blocker) = checks::master_key(observed) {
-        return without_key(
+    let obstacle = policy::satisfied(observed).map_err(Obstacle::Policy);
+    let obstacle = obstacle.and_then(|()| checks::master_key(observed).map_err(Obstacle::Key));
+    if let Err(obstacle) = obstacle {
+        return restrained(
             observed,
             prepared,
-            &blocker,
+            &obstacle,
             issue,
             agent_config.is_some(),
             now,
@@ -141,12 +144,19 @@ fn has_finalizer(observed: &Observed) -> bool {
     all.any(|one| one == crate::api::FINALIZER)
 }
 
-/// The master key can not be used: nothing new is begun, and what is true stays said. Only where something is to be
-/// done is this a blocker.
-fn without_key(
+/// What forbids new work, but not that what runs goes on.
+enum Obstacle {
+    /// A policy is violated: always a matter for a person.
+    Policy(Blocker),
+    /// The master key can not be used: a matter for a person only where something is to be done.
+    Key(Blocker),
+}
+
+/// Nothing new is begun, and what is true stays said.
+fn restrained(
     observed: &Observed,
     prepared: &Prepared<'_>,
-    blocker: &Blocker,
+    obstacle: &Obstacle,
     issue: Vec<Action>,
     untold: bool,
     now: Timestamp,
@@ -157,13 +167,17 @@ fn without_key(
     let step = stage::tls_step(observed, desired, pd, rolling.sound());
     let lacks = !stage::configure(observed, desired, tikv, pd, step == TlsStep::On)?.is_empty();
     let step = match step {
-        TlsStep::PeerUrls(_) => TlsStep::Wait("the master key".to_owned()),
+        TlsStep::PeerUrls(_) => TlsStep::Wait("what the condition Blocked names".to_owned()),
         step => step,
     };
     let settled = matches!(step, TlsStep::On | TlsStep::Off);
     let idle = !untold && !lacks && settled && rolling.complete;
+    let blocker = match obstacle {
+        Obstacle::Policy(blocker) => Some(blocker),
+        Obstacle::Key(blocker) => (!idle).then_some(blocker),
+    };
     let mut actions = stop(&mut rolling, observed, now);
-    // What exists is renewed all the same: an outage of the KMS must not become one of TLS.
+    // What exists is renewed all the same: an outage of the KMS, or a new policy, must not become an outage of TLS.
     let authority = names::authority_secret(observed.name());
     if observed.secrets.contains_key(&authority) {
         actions.extend(issue);
@@ -172,7 +186,7 @@ fn without_key(
         observed,
         desired: Some(desired),
         told: told.as_ref(),
-        blocker: (!idle).then_some(blocker),
+        blocker,
         tls: &step,
         rolling: &rolling,
         configuration: Configuration::of(!lacks && !untold),

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api::report::AgentReport;
-use crate::api::v1alpha1::{TikvSecurity, TikvVolume};
+use crate::api::v1alpha1::{TikvSecurity, TikvSecurityPolicy, TikvVolume};
 use crate::tikv::pd::Task;
 use crate::tikv::pd::types::{Member, Store};
 use crate::tls::parse::CertificateInfo;
@@ -20,6 +20,10 @@ pub struct Observed {
     pub resource: TikvSecurity,
     /// Other `TikvSecurity` objects of the namespace.
     pub others: Vec<TikvSecurity>,
+    /// Policies of the cluster, wherever they hold.
+    pub policies: Vec<TikvSecurityPolicy>,
+    /// Labels of the namespace.
+    pub namespace_labels: BTreeMap<String, String>,
     /// TiKV.
     pub tikv: WorkloadFacts,
     /// PD.

@@ -8,6 +8,7 @@
 
 mod journeys;
 mod limits;
+mod policy;
 mod random;
 mod refusals;
 mod truth;

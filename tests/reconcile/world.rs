@@ -12,7 +12,7 @@ use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, Config, CustomResourceExt as _, ResourceExt as _};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
-use tikv_security::api::v1alpha1::{TikvSecurity, TikvVolume};
+use tikv_security::api::v1alpha1::{TikvSecurity, TikvSecurityPolicy, TikvVolume};
 use tikv_security::operator::run::{Options, run_until};
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
@@ -107,6 +107,7 @@ impl World {
         let options = Options {
             namespaces: vec![self.namespace.clone()],
             agent_image: "registry.test/tikv-security:test".to_owned(),
+            ignore_policies: false,
             health: "127.0.0.1:0".parse().unwrap(),
             concurrency: 2,
             lease: None,
@@ -259,7 +260,11 @@ async fn crds(client: &Client) {
     static DONE: OnceCell<()> = OnceCell::const_new();
     DONE.get_or_init(async || {
         let api = Api::<CustomResourceDefinition>::all(client.clone());
-        for crd in [TikvSecurity::crd(), TikvVolume::crd()] {
+        for crd in [
+            TikvSecurity::crd(),
+            TikvSecurityPolicy::crd(),
+            TikvVolume::crd(),
+        ] {
             let name = crd.name_any();
             let params = PatchParams::apply("test").force();
             api.patch(&name, &params, &Patch::Apply(&crd))

@@ -41,4 +41,17 @@ Lists and watches ask for metadata only, of objects that carry our label; RBAC c
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
+{{- if .Values.policies.enabled }}
+# The labels by which policies hold.
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
+{{- end }}
+{{- end -}}
+
+{{/* What holds in the whole cluster can be read in the whole cluster only. */}}
+{{- define "tikv-security.clusterRules" -}}
+- apiGroups: [security.tikv.org]
+  resources: [tikvsecuritypolicies]
+  verbs: [list]
 {{- end -}}

@@ -1,5 +1,7 @@
 //! Encryption at rest.
 
+use std::fmt;
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -232,6 +234,16 @@ pub enum ReencryptionPolicy {
     OnRotation,
     /// As OnRotation, and each time that `dataKeyRotationPeriod` has passed since.
     Always,
+}
+
+impl fmt::Display for ReencryptionPolicy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Never => "Never",
+            Self::OnRotation => "OnRotation",
+            Self::Always => "Always",
+        })
+    }
 }
 
 fn rotation_period() -> GoDuration {

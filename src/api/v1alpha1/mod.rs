@@ -1,8 +1,9 @@
-//! The custom resources `TikvSecurity` and `TikvVolume`, version `v1alpha1`.
+//! The custom resources `TikvSecurity`, `TikvSecurityPolicy` and `TikvVolume`, version `v1alpha1`.
 
 mod cluster;
 mod duration;
 mod encryption;
+mod policy;
 mod rollout;
 mod security;
 mod status;
@@ -14,6 +15,9 @@ pub use duration::{GoDuration, InvalidDuration};
 pub use encryption::{
     AwsKms, AzureKeyVault, Encryption, FileMasterKey, GcpKms, GcpVendor, MasterKey, Reencryption,
     ReencryptionLimits, ReencryptionPolicy, SecretKeyRef, SecretRef,
+};
+pub use policy::{
+    EncryptionPolicy, MasterKeyKind, TikvSecurityPolicy, TikvSecurityPolicySpec, TlsPolicy,
 };
 pub use rollout::{Rollout, Rotate};
 pub use security::{Environment, TikvSecurity, TikvSecuritySpec};

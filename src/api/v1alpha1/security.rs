@@ -1,5 +1,7 @@
 //! `TikvSecurity`: what a person wants of one cluster.
 
+use std::fmt;
+
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -73,4 +75,14 @@ pub enum Environment {
     Staging,
     /// A playground.
     Development,
+}
+
+impl fmt::Display for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Production => "production",
+            Self::Staging => "staging",
+            Self::Development => "development",
+        })
+    }
 }

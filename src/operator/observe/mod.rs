@@ -2,6 +2,7 @@
 
 mod pd;
 mod pods;
+mod policies;
 pub(super) mod secrets;
 mod workload;
 
@@ -38,6 +39,11 @@ pub(super) async fn observe(
     let agent_config = objects.get(&agent_config(&name)).await?;
     let volumes: Vec<TikvVolume> = objects.list(&format!("{LABEL_NAME}={name}")).await?;
     let others = others(objects, &resource).await?;
+    let (policies, namespace_labels) = if context.heeds_policies {
+        policies::read(&context.client, &resource.namespace().unwrap_or_default()).await?
+    } else {
+        Default::default()
+    };
     let master_key = master_key::prove(context, objects, &resource).await?;
 
     let tls = secrets.client_config();
@@ -60,6 +66,8 @@ pub(super) async fn observe(
     let observed = Observed {
         resource,
         others,
+        policies,
+        namespace_labels,
         tikv,
         pd: pd_workload,
         secrets: secrets.into_facts(),

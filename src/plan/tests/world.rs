@@ -113,6 +113,8 @@ impl World {
             seen: Observed {
                 resource: serde_json::from_value(resource(spec)).unwrap(),
                 others: Vec::new(),
+                policies: Vec::new(),
+                namespace_labels: BTreeMap::new(),
                 tikv: facts(tikv, map("tikv-config", "tikv.toml", "# mine\n[storage]\n")),
                 pd: facts(pd, map("pd-config", "pd.toml", "[replication]\n")),
                 secrets: BTreeMap::new(),
