@@ -201,29 +201,12 @@ fn conditions(security: &TikvSecurity) -> Vec<Statement> {
 }
 
 fn master_key(key: &MasterKey, conditions: &[Statement]) -> MasterKeyEvidence {
-    let (provider, id) = match key {
-        MasterKey {
-            aws_kms: Some(aws), ..
-        } => ("awsKms", format!("{} in {}", aws.key_id, aws.region)),
-        MasterKey {
-            gcp_kms: Some(gcp), ..
-        } => ("gcpKms", gcp.key_id.clone()),
-        MasterKey {
-            azure_key_vault: Some(azure),
-            ..
-        } => (
-            "azureKeyVault",
-            format!("{} in {}", azure.key_name, azure.keyvault_url),
-        ),
-        MasterKey {
-            file: Some(file), ..
-        } => (
-            "file",
-            format!("key {} of Secret {}", file.secret.key, file.secret.name),
-        ),
-        // The API server admits exactly one.
-        MasterKey { .. } => ("none", String::new()),
-    };
+    // The API server admits exactly one.
+    let (provider, id) = key
+        .choice()
+        .map_or(("none".to_owned(), String::new()), |choice| {
+            (choice.kind().to_string(), choice.id())
+        });
     let proof = conditions
         .iter()
         .find(|one| one.about == condition::MASTER_KEY_REACHABLE)
@@ -236,7 +219,7 @@ fn master_key(key: &MasterKey, conditions: &[Statement]) -> MasterKeyEvidence {
             since: None,
         });
     MasterKeyEvidence {
-        provider: provider.to_owned(),
+        provider,
         id,
         proof,
     }

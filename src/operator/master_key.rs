@@ -14,7 +14,7 @@ use super::objects::Objects;
 use super::reconcile::Context;
 use crate::api::AWS_KEYS;
 use crate::api::v1alpha1::{
-    AwsKms, AzureKeyVault, FileMasterKey, GcpKms, GcpVendor, Phase, TikvSecurity,
+    AwsKms, AzureKeyVault, FileMasterKey, GcpKms, GcpVendor, MasterKeyChoice, Phase, TikvSecurity,
 };
 use crate::crypto::secret::SecretBytes;
 use crate::kms::aws::{self, Settings, StaticCredentials};
@@ -44,13 +44,13 @@ pub(super) async fn prove(
         return Ok(MasterKeyProof::NotAsked);
     };
     let key = &encryption.master_key;
-    let subject = match (&key.aws_kms, &key.gcp_kms, &key.azure_key_vault, &key.file) {
-        (Some(key), None, None, None) => aws_subject(objects, key).await?,
-        (None, Some(key), None, None) => google_subject(objects, key).await?,
-        (None, None, Some(key), None) => azure_subject(objects, key).await?,
-        (None, None, None, Some(key)) => return prove_file(objects, key).await,
+    let subject = match key.choice() {
+        Some(MasterKeyChoice::AwsKms(key)) => aws_subject(objects, key).await?,
+        Some(MasterKeyChoice::GcpKms(key)) => google_subject(objects, key).await?,
+        Some(MasterKeyChoice::AzureKeyVault(key)) => azure_subject(objects, key).await?,
+        Some(MasterKeyChoice::File(key)) => return prove_file(objects, key).await,
         // The planner says what is wrong with the spec.
-        _ => return Ok(MasterKeyProof::NotAsked),
+        None => return Ok(MasterKeyProof::NotAsked),
     };
     match subject {
         Ok(mut subject) => {

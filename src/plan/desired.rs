@@ -13,8 +13,8 @@ use super::observed::Observed;
 use crate::api::desired::{RunLimits, Verification};
 use crate::api::method::Method;
 use crate::api::v1alpha1::{
-    AwsKms, AzureKeyVault, Environment, GcpKms, GcpVendor, MasterKey, ReencryptionLimits,
-    ReencryptionPolicy, SelfSigned,
+    AwsKms, AzureKeyVault, Environment, GcpKms, GcpVendor, MasterKey, MasterKeyChoice,
+    ReencryptionLimits, ReencryptionPolicy, SelfSigned,
 };
 use crate::tikv::tikv_toml::{AzureConfig, EncryptionConfig, MasterKeyConfig};
 
@@ -266,18 +266,18 @@ fn limits(wanted: &ReencryptionLimits) -> Result<RunLimits, Blocker> {
 }
 
 fn master_key(key: &MasterKey) -> Result<ParsedKey, Blocker> {
-    match (&key.aws_kms, &key.gcp_kms, &key.azure_key_vault, &key.file) {
-        (Some(kms), None, None, None) => Ok(aws(kms)),
-        (None, Some(kms), None, None) => google(kms),
-        (None, None, Some(vault), None) => Ok(azure(vault)),
-        (None, None, None, Some(file)) => {
+    match key.choice() {
+        Some(MasterKeyChoice::AwsKms(kms)) => Ok(aws(kms)),
+        Some(MasterKeyChoice::GcpKms(kms)) => google(kms),
+        Some(MasterKeyChoice::AzureKeyVault(vault)) => Ok(azure(vault)),
+        Some(MasterKeyChoice::File(file)) => {
             let path = format!("{MASTER_KEY}/{MASTER_KEY_FILE}");
             Ok(ParsedKey {
                 key_secret: Some((file.secret.name.clone(), file.secret.key.clone())),
                 ..ParsedKey::new(MasterKeyConfig::File { path })
             })
         }
-        _ => Err(Blocker::new(
+        None => Err(Blocker::new(
             "InvalidSpec",
             "encryption.masterKey does not name exactly one master key",
             "Write one of awsKms, gcpKms, azureKeyVault and file.",

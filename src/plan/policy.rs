@@ -102,15 +102,7 @@ fn of_encryption(encryption: Option<&Encryption>, demands: &EncryptionPolicy) ->
 
 /// The kind of the master key; that there is exactly one was parsed before.
 fn kind(encryption: &Encryption) -> Option<MasterKeyKind> {
-    let key = &encryption.master_key;
-    [
-        (key.aws_kms.is_some(), MasterKeyKind::AwsKms),
-        (key.gcp_kms.is_some(), MasterKeyKind::GcpKms),
-        (key.azure_key_vault.is_some(), MasterKeyKind::AzureKeyVault),
-        (key.file.is_some(), MasterKeyKind::File),
-    ]
-    .into_iter()
-    .find_map(|(there, kind)| there.then_some(kind))
+    encryption.master_key.choice().map(|choice| choice.kind())
 }
 
 fn one_of<T: Display + PartialEq>(field: &str, found: &T, allowed: Option<&[T]>) -> Option<String> {

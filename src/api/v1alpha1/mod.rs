@@ -3,6 +3,7 @@
 mod cluster;
 mod duration;
 mod encryption;
+mod master_key;
 mod policy;
 mod rollout;
 mod security;
@@ -16,6 +17,7 @@ pub use encryption::{
     AwsKms, AzureKeyVault, Encryption, FileMasterKey, GcpKms, GcpVendor, MasterKey, Reencryption,
     ReencryptionLimits, ReencryptionPolicy, SecretKeyRef, SecretRef,
 };
+pub use master_key::MasterKeyChoice;
 pub use policy::{
     EncryptionPolicy, MasterKeyKind, TikvSecurityPolicy, TikvSecurityPolicySpec, TlsPolicy,
 };
