@@ -7,9 +7,10 @@ ARG BASE=gcr.io/distroless/static-debian12:nonroot
 
 FROM ${BUILDER} AS build
 WORKDIR /source
-COPY Cargo.toml Cargo.lock rust-toolchain.toml ./
+COPY Cargo.toml Cargo.lock ./
 COPY src src
 COPY benches benches
+# rust-toolchain.toml stays outside: the builder has its compiler, and would fetch another one and tools for nothing.
 # A target is named so that build scripts and procedural macros are not linked statically as well.
 RUN target="$(rustc -vV | sed -n 's/^host: //p')" \
     && RUSTFLAGS="-C target-feature=+crt-static" cargo build --release --locked --bin tikv-security --target "$target" \

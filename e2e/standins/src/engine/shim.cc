@@ -302,6 +302,8 @@ Engine* engine_open(const char* path, const char* log, const KeyCalls* calls, co
   Env::Default()->NewLogger(log, &options.info_log);
   BlockBasedTableOptions table;
   table.filter_policy.reset(NewBloomFilterPolicy(10, false));
+  // TiKV's size of a block.
+  table.block_size = 32 << 10;
   options.table_factory.reset(NewBlockBasedTableFactory(table));
   std::vector<ColumnFamilyDescriptor> descriptors;
   for (const char* name : kFamilies) descriptors.emplace_back(name, ColumnFamilyOptions(options));
