@@ -77,6 +77,7 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> TikvSecurityStatus {
         next_renewal: certificates.iter().filter_map(|one| one.renew_at).min(),
         certificates,
         encryption: facts.told.map(|told| encryption(observed, told)),
+        rotations: before.rotations.clone(),
         ..TikvSecurityStatus::default()
     };
     let mut set = Vec::new();

@@ -24,8 +24,8 @@ pub use policy::{
 pub use rollout::{Rollout, Rotate};
 pub use security::{Environment, TikvSecurity, TikvSecuritySpec};
 pub use status::{
-    CertificateStatus, EncryptionStatus, Phase, RolloutPhase, RolloutStatus, TikvSecurityStatus,
-    condition, reason,
+    CertificateStatus, EncryptionStatus, Phase, RolloutPhase, RolloutStatus, RotationKind,
+    RotationRecord, TikvSecurityStatus, condition, reason,
 };
 pub use tls::{Issuer, SelfSigned, Tls};
 pub use volume::{

@@ -81,6 +81,9 @@ pub struct TikvSecurityStatus {
     /// Measured encryption of all stores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<EncryptionStatus>,
+    /// Rotations, the newest last; at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rotations: Vec<RotationRecord>,
 }
 
 /// Where a cluster stands.
@@ -216,4 +219,47 @@ pub struct EncryptionStatus {
     pub plaintext_bytes: u64,
     /// Encrypted share, as `100%`. Rounded down: 100% means all.
     pub encrypted: String,
+}
+
+/// One rotation, from the wish to the end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RotationRecord {
+    /// What was rotated.
+    pub kind: RotationKind,
+    /// The word that asked for it in `spec.rotate`; absent where a schedule, a period or another change of the spec did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<String>,
+    /// Who asked: the field manager that wrote the spec, or `schedule`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// What was before: the identifier of a key, a moment, a serial number. Never a key.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// What is after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// When it began.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub started_at: Timestamp,
+    /// When it was done and proven; absent while it lasts.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+}
+
+impl RotationRecord {
+    /// How many are kept.
+    pub const KEPT: usize = 20;
+}
+
+/// What was rotated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum RotationKind {
+    /// Every file was rewritten under a new data key.
+    DataKey,
+    /// The key dictionaries were sealed under another master key.
+    MasterKey,
+    /// Every leaf certificate was issued anew.
+    Certificates,
 }
