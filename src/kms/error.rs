@@ -60,11 +60,16 @@ pub enum Service {
     Gcp,
     /// Azure Key Vault and managed HSMs.
     Azure,
+    /// The transit engine of Vault or OpenBao.
+    Vault,
 }
 
 impl Service {
     const fn remedy(self, class: Class) -> &'static str {
         match (class, self) {
+            (Class::Unavailable, Self::Vault) => {
+                "Check that Vault is unsealed and not throttling, and the way from the pod to it: network policy, DNS, proxy. It is tried again by itself."
+            }
             (Class::Unavailable, _) => {
                 "Check the way from the pod to the KMS endpoint: network policy, DNS, proxy. It is tried again by itself."
             }
@@ -76,6 +81,12 @@ impl Service {
             }
             (Class::Denied, Self::Azure) => {
                 "Give the application get, encrypt and decrypt on this key and the right to ask the managed HSM for random bytes, and check its certificate and the clock of the pod."
+            }
+            (Class::Denied, Self::Vault) => {
+                "Give the identity a policy with update on MOUNT/decrypt/KEY (and for the operator read on MOUNT/keys/KEY, update on MOUNT/datakey/plaintext/KEY), and check role, audience, secret id or token, and the clocks."
+            }
+            (Class::WrongKey, Self::Vault) => {
+                "Name the key of the transit engine that wrapped this: a symmetric key that is not derived, in the same Vault or in one that was restored from it."
             }
             (Class::WrongKey, Self::Azure) => {
                 "Name the RSA key that this store was encrypted under. When the key was rotated in the vault, make the version that wrapped this the current one again."
@@ -90,6 +101,12 @@ impl Service {
             (Class::NotFound, Self::Azure) => {
                 "Correct the name of the key and the URL of the vault."
             }
+            (Class::NotFound, Self::Vault) => {
+                "Correct key, mount and namespace; a key that was deleted must be restored from a backup of Vault."
+            }
+            (Class::Disabled, Self::Vault) => {
+                "Lower min_decryption_version of the key so far that the version is allowed that wrapped this, or restore the key when it was soft-deleted."
+            }
             (Class::Disabled, Self::Azure) => {
                 "Enable the current version of the key, extend its validity, and wait for it to be usable."
             }
@@ -102,6 +119,10 @@ impl Service {
             }
             (Class::PendingDeletion, Self::Azure) => {
                 "Recover the key at once (az keyvault key recover): without it the data is lost."
+            }
+            (Class::PendingDeletion, Self::Vault) => "Keep the key: without it the data is lost.",
+            (Class::Malformed, Self::Vault) => {
+                "Correct address, CA, mount, key and the path of the auth method; the address must speak the API of Vault over TLS."
             }
             (Class::Malformed, Self::Aws) => {
                 "Correct key-id, region and endpoint; the endpoint must speak the protocol of AWS KMS."

@@ -17,11 +17,12 @@ mod oauth;
 mod provider;
 mod rest;
 pub mod retry;
+pub mod vault;
 
 pub use error::{Class, KmsError, MasterKeyError, Service};
 pub use file_key::{FileKeyError, check_file_key};
 pub use master_key::MasterKey;
-pub use provider::{DataKey, Kms, prove};
+pub use provider::{DataKey, Kms, make_wrapped, prove, prove_wrapped};
 
 #[cfg(test)]
 mod tests;

@@ -43,6 +43,11 @@ impl Tokens {
         Ok(text)
     }
 
+    /// Whether one is known, good or not.
+    pub(super) fn holds(&self, scope: &str) -> bool {
+        self.0.lock().is_ok_and(|known| known.contains_key(scope))
+    }
+
     /// The service does not take them any more.
     pub(super) fn forget(&self) {
         if let Ok(mut known) = self.0.lock() {

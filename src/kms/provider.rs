@@ -63,3 +63,14 @@ pub async fn prove(kms: &dyn Kms) -> Result<(), KmsError> {
     kms.describe().await?;
     proven_data_key(kms).await.map(drop)
 }
+
+/// A new key in its wrapped form, which the service has shown to give back. The key itself is forgotten.
+pub async fn make_wrapped(kms: &dyn Kms) -> Result<Vec<u8>, KmsError> {
+    proven_data_key(kms).await.map(|made| made.wrapped)
+}
+
+/// Shows that the key can be used for what it wrapped before: described, and a master key comes out.
+pub async fn prove_wrapped(kms: &dyn Kms, wrapped: &[u8]) -> Result<(), KmsError> {
+    kms.describe().await?;
+    kms.unwrap(wrapped).await.map(drop)
+}

@@ -10,7 +10,8 @@ use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, CONNECTION, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER};
 use hyper::{Method, Uri};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -30,7 +31,9 @@ pub(super) struct Request<'a> {
     pub(super) url: &'a str,
     /// Sent as `Bearer`.
     pub(super) token: Option<&'a str>,
-    pub(super) headers: &'a [(&'static str, &'static str)],
+    pub(super) headers: &'a [(&'static str, &'a str)],
+    /// The authorities that are trusted, in PEM, instead of the system's.
+    pub(super) roots: Option<&'a [u8]>,
     /// Type and content.
     pub(super) body: Option<(&'static str, &'a [u8])>,
 }
@@ -42,6 +45,7 @@ impl<'a> Request<'a> {
             url,
             token: None,
             headers: &[],
+            roots: None,
             body: None,
         }
     }
@@ -117,7 +121,9 @@ async fn exchange(request: &Request<'_>) -> Result<Answer, Failure> {
         return converse(stream, &uri, request).await;
     }
     let name = ServerName::try_from(bare.to_owned()).map_err(|_| malformed())?;
-    let stream = TlsConnector::from(trust()?).connect(name, stream).await;
+    let stream = TlsConnector::from(trust(request.roots)?)
+        .connect(name, stream)
+        .await;
     let stream = stream.map_err(|error| {
         // A certificate that does not fit is not healed by trying again.
         let cause = error.get_ref().and_then(|inner| inner.downcast_ref());
@@ -130,14 +136,24 @@ async fn exchange(request: &Request<'_>) -> Result<Answer, Failure> {
     converse(stream, &uri, request).await
 }
 
-/// The roots of the system, read each time: requests are rare, and the files may have changed in between.
-fn trust() -> Result<Arc<ClientConfig>, Failure> {
+/// The roots that are given, or those of the system, read each time: requests are rare, and the files may have changed in between.
+fn trust(given: Option<&[u8]>) -> Result<Arc<ClientConfig>, Failure> {
     let unusable =
         |error: &dyn std::fmt::Display| Failure::new(Class::Malformed, error.to_string());
     let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+    let lacking = match given {
+        Some(pem) => {
+            let found = CertificateDer::pem_slice_iter(pem).flatten();
+            roots.add_parsable_certificates(found);
+            "the CA that is to be trusted is no certificate in PEM"
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            "the system has no certificates of authorities"
+        }
+    };
     if roots.is_empty() {
-        return Err(unusable(&"the system has no certificates of authorities"));
+        return Err(unusable(&lacking));
     }
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let config = ClientConfig::builder_with_provider(provider)

@@ -4,6 +4,7 @@
 pub mod azure;
 pub mod gcp;
 pub mod tape;
+pub mod vault;
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -56,12 +57,17 @@ pub trait Standin {
     fn set(&self, weather: Weather);
     /// Replaces the key's current version by a new one, as a rotation at the vendor does.
     fn rotate(&self, key: &str);
+    /// Whether a key that is to be deleted can still be got back.
+    fn deletes_later(&self) -> bool {
+        true
+    }
     /// What was said so far, to be said again.
     fn tape(&self) -> &Tape;
 }
 
 /// A request, whole.
 pub struct Asked {
+    pub method: String,
     pub path: String,
     pub headers: hyper::HeaderMap,
     pub body: Bytes,
@@ -130,6 +136,7 @@ pub async fn serve(
                     let service = service.clone();
                     async move {
                         let asked = Asked {
+                            method: request.method().to_string(),
                             path: request.uri().to_string(),
                             headers: request.headers().clone(),
                             body: request.into_body().collect().await.unwrap().to_bytes(),
