@@ -3,6 +3,7 @@
 pub mod agent;
 pub mod agent_ready;
 pub mod bench;
+pub mod certificate;
 pub mod crds;
 pub mod diff;
 pub mod operator;
@@ -48,6 +49,7 @@ enum Command {
     /// Start-up probe of the agent: 0 when TiKV may start
     AgentReady(agent_ready::AgentReadyArgs),
     Bench(bench::BenchArgs),
+    Certificate(certificate::CertificateArgs),
     Operator(operator::OperatorArgs),
     Render(render::RenderArgs),
     Report(report::ReportArgs),
@@ -73,6 +75,7 @@ pub fn main() -> ExitCode {
         Command::Agent(args) => agent::main(&args),
         Command::AgentReady(args) => agent_ready::run(&args),
         Command::Bench(args) => bench::main(&args),
+        Command::Certificate(args) => certificate::main(&args),
         Command::Operator(args) => operator::main(args),
         Command::Render(args) => render::main(&args),
         Command::Report(args) => report::main(&args),

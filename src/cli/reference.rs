@@ -45,6 +45,10 @@ the old one). Between a plaintext key and a file, or between the KMS of two vend
 tikv-security rewrap /var/lib/tikv --master-key-file old.key --new-master-key-file new.key
 tikv-security rewrap /var/lib/tikv --config tikv.toml
 ```
+What does a port really serve, and what does it accept that it should refuse? From a pod of the namespace, or by `kubectl port-forward`:
+```sh
+tikv-security certificate probe basic-tikv-0.basic-tikv-peer.tikv.svc:20160 --ca ca.crt --cert tls.crt --key tls.key
+```
 A volume that is mounted elsewhere, for example in a rescue pod: entries of `file.dict` are paths as TiKV sees them.
 ```sh
 tikv-security inspect /mnt/volume --seen-as /var/lib/tikv --master-key-file master.key
@@ -75,7 +79,7 @@ pub fn reference() -> String {
         let _ = writeln!(text, "| {code} | {meaning} |");
     }
     for command in commands(&cli) {
-        section(&mut text, command);
+        section(&mut text, "##", command.get_name(), command);
     }
     text
 }
@@ -85,7 +89,7 @@ fn commands(cli: &Command) -> impl Iterator<Item = &Command> {
     all.filter(|command| command.get_name() != "help" && !command.is_hide_set())
 }
 
-fn section(text: &mut String, command: &Command) {
+fn section(text: &mut String, level: &str, name: &str, command: &Command) {
     let positional: Vec<String> = command
         .get_positionals()
         .map(|arg| {
@@ -106,11 +110,20 @@ fn section(text: &mut String, command: &Command) {
             }
         })
         .collect();
-    let name = command.get_name();
+    let about = about(command);
+    let about = about.trim_end_matches('.');
+    let _ = writeln!(text, "\n{level} {name}\n\n{about}.");
+    let below: Vec<&Command> = commands(command).collect();
+    for command in &below {
+        let name = format!("{name} {}", command.get_name());
+        section(text, &format!("{level}#"), &name, command);
+    }
+    if !below.is_empty() {
+        return;
+    }
     let _ = writeln!(
         text,
-        "\n## {name}\n\n{}.\n\n`tikv-security {name}{} [OPTIONS]`\n",
-        about(command).trim_end_matches('.'),
+        "\n`tikv-security {name}{} [OPTIONS]`\n",
         positional.concat()
     );
     text.push_str("| argument | meaning |\n|---|---|\n");
@@ -118,10 +131,6 @@ fn section(text: &mut String, command: &Command) {
         |arg: &&Arg| !arg.is_hide_set() && !matches!(arg.get_id().as_str(), "help" | "version");
     for arg in command.get_arguments().filter(shown) {
         let _ = writeln!(text, "| {} | {} |", spelled(arg), meaning(arg));
-    }
-    let sub: Vec<&Command> = commands(command).collect();
-    for command in sub {
-        let _ = writeln!(text, "| `{}` | {} |", command.get_name(), about(command));
     }
 }
 

@@ -53,7 +53,7 @@ pub(super) fn identity(
 }
 
 /// Trust anchors from PEM.
-pub(super) fn roots(ca: &[u8]) -> Result<RootCertStore, ClientError> {
+pub fn roots(ca: &[u8]) -> Result<RootCertStore, ClientError> {
     let mut store = RootCertStore::empty();
     for der in ders(ca)? {
         store.add(der)?;

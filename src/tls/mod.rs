@@ -8,6 +8,7 @@ pub mod parse;
 pub mod private;
 pub mod probe;
 pub mod server;
+pub mod survey;
 
 #[cfg(test)]
 mod tests;

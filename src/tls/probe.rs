@@ -134,20 +134,20 @@ pub async fn provoke_reload(address: SocketAddr, patience: Duration) {
 
 /// Accepts every certificate and remembers it; the signature of the handshake is still checked.
 #[derive(Debug)]
-struct Witness {
+pub(super) struct Witness {
     chain: Mutex<Option<Vec<CertificateDer<'static>>>>,
     provider: Arc<rustls::crypto::CryptoProvider>,
 }
 
 impl Witness {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             chain: Mutex::new(None),
             provider: provider(),
         }
     }
 
-    fn seen(&self) -> Option<Vec<CertificateDer<'static>>> {
+    pub(super) fn seen(&self) -> Option<Vec<CertificateDer<'static>>> {
         self.chain.lock().ok()?.take()
     }
 }
