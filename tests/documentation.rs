@@ -34,6 +34,7 @@ const NO_REASONS: &[&str] = &[
     "TakeMaintenance",
     "TransferPdLeader",
     "UpdatePdPeerUrls",
+    "WrapMasterKey",
     "AwsKms",
     "DataKey",
     "FileKey",

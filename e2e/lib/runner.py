@@ -19,7 +19,7 @@ from lib.context import Context
 from lib.images import ahead, loading
 from lib.scenario import diagnosis, namespace, operator
 
-IMAGES = ["tools", "tikv-security", "tikv", "pd", "client", "moto"]
+IMAGES = ["tools", "tikv-security", "tikv", "pd", "client", "moto", "vault"]
 
 
 @dataclass

@@ -30,6 +30,7 @@ pub mod rewrite;
 pub mod service;
 pub mod space;
 pub mod store;
+pub mod wrapped;
 
 #[cfg(test)]
 mod tests;

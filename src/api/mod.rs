@@ -4,6 +4,7 @@ pub mod desired;
 pub mod method;
 pub mod report;
 pub mod v1alpha1;
+pub mod wrapped;
 
 /// API group of all custom resources.
 pub const GROUP: &str = "security.tikv.org";
@@ -19,7 +20,7 @@ pub const FINALIZER: &str = "security.tikv.org/cleanup";
 pub const AGENT_PORT: u16 = 20190;
 /// The label that says who manages an object; its value is `MANAGER`.
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
-/// Label on a Secret of ours: what it holds (`ca`, `tikv`, `pd`, `agent`, `client`).
+/// Label on a Secret of ours: what it holds (`ca`, `tikv`, `pd`, `agent`, `client`, `master-key`).
 pub const LABEL_PART: &str = "security.tikv.org/part";
 /// Annotation on a derived ConfigMap: the ConfigMap that a person wrote.
 pub const ANNOTATION_SOURCE: &str = "security.tikv.org/source";
@@ -27,6 +28,8 @@ pub const ANNOTATION_SOURCE: &str = "security.tikv.org/source";
 pub const ANNOTATION_ROTATION: &str = "security.tikv.org/rotation";
 /// Annotation on the agents' ConfigMap: since when its desired state holds. A pod made before has not tried it.
 pub const ANNOTATION_SINCE: &str = "security.tikv.org/since";
+/// Annotation on a Secret with a wrapped master key: who wrapped it, for people.
+pub const ANNOTATION_WRAPPED_BY: &str = "security.tikv.org/wrapped-by";
 /// Key of the desired state in the agents' ConfigMap.
 pub const DESIRED_KEY: &str = "desired.json";
 /// Keys of the Secret with AWS credentials, named like the environment variables that they become. The last may be absent.

@@ -57,7 +57,8 @@ pub enum AgentPhase {
     Verifying,
     /// TiKV may run; the agent measures.
     Watching,
-    /// TiKV is held back because the data directory is between two states and the agent can not go on.
+    /// TiKV is held back because the data directory is between two states, or the master key can not be had, and the agent
+    /// can not go on.
     Held,
 }
 

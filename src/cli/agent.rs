@@ -11,6 +11,7 @@ use crate::agent::error::StoreError;
 use crate::agent::service::data_dir::DataDir;
 use crate::agent::service::{self, Settings};
 use crate::api::AGENT_PORT;
+use crate::api::wrapped::WrappedKey;
 
 /// Arguments of `agent`.
 #[derive(Args, Clone, Debug)]
@@ -27,6 +28,9 @@ pub struct AgentArgs {
     /// Directory with ca.crt, tls.crt and tls.key
     #[arg(long, default_value = "/var/lib/tikv-security/tls")]
     pub tls: PathBuf,
+    /// A master key to unwrap before TiKV starts, as JSON that the operator writes; more than once for several keys
+    #[arg(long = "wrapped-key", value_name = "JSON")]
+    pub wrapped_keys: Vec<WrappedKey>,
     /// Directory of the gate; emptied with the pod
     #[arg(long, default_value = "/run/tikv-security")]
     pub run: PathBuf,
@@ -62,6 +66,7 @@ fn run(args: &AgentArgs) -> Result<(), Box<dyn std::error::Error>> {
         data_dir: store.path().clone(),
         desired: args.desired.clone(),
         tls: args.tls.clone(),
+        wrapped_keys: args.wrapped_keys.clone(),
         run: args.run.clone(),
         listen: args.listen,
         measure_every: Duration::from_secs(args.measure_every),

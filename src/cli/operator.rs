@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use crate::operator::lease::LeaseConfig;
-use crate::operator::run::{Options, run};
+use crate::operator::run::{Account, Options, run};
 
 /// Runs the operator in the cluster that the service account or the kubeconfig names.
 #[derive(Args, Debug)]
@@ -34,6 +34,9 @@ pub struct OperatorArgs {
     /// Namespace of the Lease by which one of several operators is chosen
     #[arg(long, env = "POD_NAMESPACE", default_value = "default")]
     lease_namespace: String,
+    /// The operator's service account, in the same namespace as the Lease: whom it logs in to Vault as
+    #[arg(long, env = "POD_SERVICE_ACCOUNT")]
+    service_account: Option<String>,
     /// Name under which this operator holds the Lease; unlike any other's
     #[arg(long, env = "POD_NAME")]
     identity: Option<String>,
@@ -65,6 +68,10 @@ pub fn main(args: OperatorArgs) -> ExitCode {
             .collect(),
         agent_image: args.image,
         ignore_policies: args.ignore_policies,
+        account: args.service_account.map(|name| Account {
+            namespace: args.lease_namespace.clone(),
+            name,
+        }),
         health: args.health_address,
         concurrency: args.concurrency,
         lease: Some(LeaseConfig {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use crate::api::ANNOTATION_WRAPPED_BY;
 use crate::api::v1alpha1::TikvSecurity;
 use crate::plan::action::Action;
 use crate::plan::merge;
@@ -160,6 +161,14 @@ pub fn rendered(files: &[(String, String)], image: &str) -> Result<String, Rende
                     "# Secret {name}: certificate {:?} for {}; made in the cluster, not rendered\n",
                     spec.common_name,
                     names.join(" ")
+                ));
+            }
+            Action::WrapMasterKey { metadata } => {
+                let name = metadata.name.unwrap_or_default();
+                let by = metadata.annotations.unwrap_or_default();
+                let by = by.get(ANNOTATION_WRAPPED_BY).cloned().unwrap_or_default();
+                text.push_str(&format!(
+                    "# Secret {name}: a master key, wrapped by {by}; made in the cluster, not rendered\n"
                 ));
             }
             Action::ApplyConfigMap(map) => push(&mut text, map.as_ref()),

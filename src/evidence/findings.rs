@@ -111,7 +111,7 @@ fn key_in_the_cluster(security: &TikvSecurity) -> Option<Finding> {
             "the master key is in the Secret {}: who reads Secrets of this namespace can decrypt the volumes",
             file.secret.name
         ),
-        "use a KMS for data that matters: awsKms, gcpKms or azureKeyVault",
+        "use a KMS for data that matters: awsKms, gcpKms, azureKeyVault or vaultTransit",
     ))
 }
 

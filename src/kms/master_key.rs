@@ -99,6 +99,15 @@ impl MasterKey {
     }
 }
 
+/// Has a key unwrapped, with retry. Blocking.
+pub fn unwrap_blocking(
+    kms: &dyn Kms,
+    wrapped: &[u8],
+    retry: Retry,
+) -> Result<SecretBytes, MasterKeyError> {
+    wait_within(retry, kms, || kms.unwrap(wrapped))
+}
+
 impl fmt::Debug for MasterKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -137,6 +146,18 @@ where
     F: Future<Output = Result<T, KmsError>> + Send,
     T: Send,
 {
-    let answer = blocking::wait(Retry::DEFAULT.run(kms, work));
+    wait_within(Retry::DEFAULT, kms, work)
+}
+
+fn wait_within<T, F>(
+    retry: Retry,
+    kms: &dyn Kms,
+    work: impl Fn() -> F + Send + Sync,
+) -> Result<T, MasterKeyError>
+where
+    F: Future<Output = Result<T, KmsError>> + Send,
+    T: Send,
+{
+    let answer = blocking::wait(retry.run(kms, work));
     Ok(answer.map_err(|error| kms.error(Class::Unavailable, &error.to_string()))??)
 }

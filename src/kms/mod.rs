@@ -21,7 +21,7 @@ pub mod vault;
 
 pub use error::{Class, KmsError, MasterKeyError, Service};
 pub use file_key::{FileKeyError, check_file_key};
-pub use master_key::MasterKey;
+pub use master_key::{MasterKey, unwrap_blocking};
 pub use provider::{DataKey, Kms, make_wrapped, prove, prove_wrapped};
 
 #[cfg(test)]

@@ -13,9 +13,13 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::error::Error;
+use super::master_key;
 use super::objects::Objects;
 use super::observe::secrets::{CA, CERTIFICATE, KEY, authority};
+use super::reconcile::Context;
+use crate::api::v1alpha1::TikvSecurity;
 use crate::plan::action::Action;
+use crate::plan::names::WRAPPED_KEY;
 use crate::tikv::pd::{Maintenance, PdClient, PdError};
 use crate::tls::authority::{Authority, IssueError};
 use crate::tls::leaf::LeafSpec;
@@ -26,6 +30,10 @@ pub(super) struct Applier<'a> {
     pub objects: &'a Objects,
     /// PD as it was reached when it was looked at.
     pub pd: &'a PdClient,
+    /// What every reconcile has at hand.
+    pub context: &'a Context,
+    /// What is wanted.
+    pub resource: &'a TikvSecurity,
 }
 
 impl Applier<'_> {
@@ -45,6 +53,7 @@ impl Applier<'_> {
                 authority,
                 spec,
             } => self.issue_leaf(metadata, authority, spec).await,
+            Action::WrapMasterKey { metadata } => self.wrap_master_key(metadata).await,
             Action::ApplyConfigMap(map) => objects.put::<ConfigMap>(map).await.map(drop),
             Action::PatchStatefulSet { name, patch } => {
                 objects.merge::<StatefulSet>(name, patch).await.map(drop)
@@ -90,6 +99,19 @@ impl Applier<'_> {
                 objects.delete_exactly::<ConfigMap>(name, uid).await
             }
         }
+    }
+
+    async fn wrap_master_key(&self, metadata: &ObjectMeta) -> Result<(), Error> {
+        let wrapped = master_key::wrap(self.context, self.objects, self.resource).await?;
+        let secret = Secret {
+            metadata: metadata.clone(),
+            type_: Some("Opaque".to_owned()),
+            // From now on data is under it: nobody may change it, by mistake or otherwise.
+            immutable: Some(true),
+            data: Some([(WRAPPED_KEY.to_owned(), ByteString(wrapped))].into()),
+            ..Secret::default()
+        };
+        self.objects.create(&secret).await.map(drop)
     }
 
     async fn issue_ca(

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::kms::{self, KmsError};
 use crate::tikv::pd::PdError;
 use crate::tls::authority::IssueError;
 
@@ -72,6 +73,14 @@ pub enum Error {
         /// Who has it.
         holder: String,
     },
+    /// The KMS did not do it.
+    #[error("{doing}: {source}. {}", source.remedy())]
+    Kms {
+        /// What was being done.
+        doing: String,
+        /// What the KMS said.
+        source: KmsError,
+    },
     /// No certificate.
     #[error("{doing}: {source}")]
     Issue {
@@ -108,6 +117,8 @@ impl Error {
             Self::Foreign { .. } | Self::Malformed(_) | Self::Issue { .. } => Class::Human,
             Self::Gone(_) | Self::Busy { .. } => Class::Wait,
             Self::Pd { .. } => Class::Retry,
+            Self::Kms { source, .. } if source.class == kms::Class::Unavailable => Class::Retry,
+            Self::Kms { .. } => Class::Human,
         }
     }
 
@@ -120,6 +131,7 @@ impl Error {
             Self::Gone(_) => "Gone",
             Self::Pd { .. } => "PdFailed",
             Self::Busy { .. } => "Busy",
+            Self::Kms { .. } => "MasterKeyNotMade",
             Self::Issue { .. } => "IssueFailed",
         }
     }

@@ -1,25 +1,32 @@
-//! Whether the master key can be used: asked of the KMS itself, and remembered for some minutes.
+//! Whether the master key can be used: asked of the KMS itself, and remembered for some minutes. And how one is made that
+//! TiKV does not know.
+
+mod vault;
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use zeroize::Zeroizing;
 
+pub use self::vault::{Account, Clients};
 use super::error::Error;
 use super::objects::Objects;
 use super::reconcile::Context;
 use crate::api::AWS_KEYS;
 use crate::api::v1alpha1::{
-    AwsKms, AzureKeyVault, FileMasterKey, GcpKms, GcpVendor, MasterKeyChoice, Phase, TikvSecurity,
+    AwsKms, AzureKeyVault, FileMasterKey, GcpKms, GcpVendor, MasterKey, MasterKeyChoice, Phase,
+    TikvSecurity,
 };
 use crate::crypto::secret::SecretBytes;
 use crate::kms::aws::{self, Settings, StaticCredentials};
 use crate::kms::{Class, Kms, MasterKeyError, azure, check_file_key, gcp};
+use crate::plan::names::WRAPPED_KEY;
 use crate::plan::observed::{MasterKeyClass, MasterKeyProof};
+use crate::plan::wrapped::secret_of;
 
 /// A good proof holds for this long while nothing is being done.
 const USABLE: Duration = Duration::from_mins(1);
@@ -48,6 +55,14 @@ pub(super) async fn prove(
         Some(MasterKeyChoice::AwsKms(key)) => aws_subject(objects, key).await?,
         Some(MasterKeyChoice::GcpKms(key)) => google_subject(objects, key).await?,
         Some(MasterKeyChoice::AzureKeyVault(key)) => azure_subject(objects, key).await?,
+        Some(MasterKeyChoice::VaultTransit(key)) => {
+            with_wrapped(
+                objects,
+                resource,
+                vault::subject(context, objects, key).await?,
+            )
+            .await?
+        }
         Some(MasterKeyChoice::File(key)) => return prove_file(objects, key).await,
         // The planner says what is wrong with the spec.
         None => return Ok(MasterKeyProof::NotAsked),
@@ -79,15 +94,89 @@ fn at_work(resource: &TikvSecurity) -> bool {
 struct Subject {
     /// All that decides whether it can be used: the same text, the same proof.
     what: String,
-    kms: Box<dyn Kms>,
+    kms: Arc<dyn Kms>,
+    /// What must be unwrapped, when the key was made before.
+    wrapped: Option<Vec<u8>>,
+}
+
+/// The Secret with the wrapped master key, where the resource names one that TiKV does not know.
+pub(super) fn wrapped_secret(resource: &TikvSecurity) -> Option<String> {
+    let encryption = resource.spec.encryption.as_ref()?;
+    secret_of(&resource.name_any(), encryption.master_key.choice()?)
+}
+
+/// What was wrapped before is what is to be proven.
+async fn with_wrapped(
+    objects: &Objects,
+    resource: &TikvSecurity,
+    subject: Result<Subject, MasterKeyProof>,
+) -> Result<Result<Subject, MasterKeyProof>, Error> {
+    let mut subject = match subject {
+        Ok(subject) => subject,
+        Err(refused) => return Ok(Err(refused)),
+    };
+    if let Some(name) = wrapped_secret(resource)
+        && let Some(secret) = objects.get::<Secret>(&name).await?
+    {
+        subject.what += &format!(", wrapped {:?}", secret.uid());
+        subject.wrapped = content(&secret, WRAPPED_KEY).map(<[u8]>::to_vec);
+    }
+    Ok(Ok(subject))
+}
+
+/// Makes a master key by the provider that the resource names; its wrapped form.
+pub(super) async fn wrap(
+    context: &Context,
+    objects: &Objects,
+    resource: &TikvSecurity,
+) -> Result<Vec<u8>, Error> {
+    let doing = || "making a master key".to_owned();
+    let key = resource
+        .spec
+        .encryption
+        .as_ref()
+        .map(|wanted| &wanted.master_key);
+    let subject = match key.and_then(MasterKey::choice) {
+        Some(MasterKeyChoice::VaultTransit(key)) => vault::subject(context, objects, key).await?,
+        Some(
+            MasterKeyChoice::AwsKms(_)
+            | MasterKeyChoice::GcpKms(_)
+            | MasterKeyChoice::AzureKeyVault(_)
+            | MasterKeyChoice::File(_),
+        )
+        | None => {
+            return Err(Error::Gone(format!(
+                "{}: another one is asked for now",
+                doing()
+            )));
+        }
+    };
+    let subject = subject.map_err(|_| {
+        Error::Gone(format!(
+            "{}: it was proven before, and can not be used now",
+            doing()
+        ))
+    })?;
+    crate::kms::make_wrapped(subject.kms.as_ref())
+        .await
+        .map_err(|source| Error::Kms {
+            doing: doing(),
+            source,
+        })
 }
 
 async fn prove_kms(proofs: &Proofs, subject: Subject, usable: Duration) -> MasterKeyProof {
-    let Subject { what, kms } = subject;
+    let Subject { what, kms, wrapped } = subject;
     if let Some(known) = proofs.recent(&what, usable) {
         return known;
     }
-    let proof = match tokio::time::timeout(PATIENCE, crate::kms::prove(kms.as_ref())).await {
+    let proving = async {
+        match &wrapped {
+            Some(wrapped) => crate::kms::prove_wrapped(kms.as_ref(), wrapped).await,
+            None => crate::kms::prove(kms.as_ref()).await,
+        }
+    };
+    let proof = match tokio::time::timeout(PATIENCE, proving).await {
         Ok(Ok(())) => MasterKeyProof::Usable,
         Ok(Err(error)) => refused(error.class, error.to_string(), error.remedy()),
         Err(_) => MasterKeyProof::Refused {
@@ -120,12 +209,13 @@ async fn aws_subject(
     let version = secret.and_then(|secret| secret.resource_version());
     Ok(Ok(Subject {
         what: format!("{:?}", (key, version)),
-        kms: Box::new(aws::AwsKms::new(Settings {
+        kms: Arc::new(aws::AwsKms::new(Settings {
             key_id: key.key_id.clone(),
             region: Some(key.region.clone()),
             endpoint: key.endpoint.clone(),
             credentials,
         })),
+        wrapped: None,
     }))
 }
 
@@ -147,7 +237,7 @@ async fn google_subject(
     }
     Ok(Ok(Subject {
         what: format!("{:?}", (key, version)),
-        kms: Box::new(gcp::GcpKms::new(gcp::Settings {
+        kms: Arc::new(gcp::GcpKms::new(gcp::Settings {
             key_id: key.key_id.clone(),
             vendor: match key.vendor {
                 GcpVendor::Gcp => gcp::Vendor::V1,
@@ -156,6 +246,7 @@ async fn google_subject(
             endpoint: key.endpoint.clone(),
             credentials,
         })),
+        wrapped: None,
     }))
 }
 
@@ -172,7 +263,7 @@ async fn azure_subject(
     };
     Ok(Ok(Subject {
         what: format!("{:?}", (key, secret.resource_version())),
-        kms: Box::new(azure::AzureKeyVault::new(azure::Settings {
+        kms: Arc::new(azure::AzureKeyVault::new(azure::Settings {
             key_name: key.key_name.clone(),
             vault_url: key.keyvault_url.clone(),
             hsm_url: azure::hsm_url(&key.hsm_name),
@@ -184,6 +275,7 @@ async fn azure_subject(
             },
             authority: azure::AUTHORITY.to_owned(),
         })),
+        wrapped: None,
     }))
 }
 

@@ -59,6 +59,11 @@ impl Objects {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
+    /// The namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
     /// Name of the `TikvSecurity`.
     pub fn owner(&self) -> &str {
         &self.owner

@@ -22,7 +22,7 @@ use kube::{Client, ResourceExt as _};
 
 use super::apply::Applier;
 use super::error::{Class, Error};
-use super::master_key::Proofs;
+use super::master_key::{Account, Clients, Proofs};
 use super::metrics::Metrics;
 use super::objects::Objects;
 use super::observe::{View, observe};
@@ -39,8 +39,10 @@ pub struct Context {
     pub(super) metrics: Arc<Metrics>,
     pub(super) agent_image: String,
     pub(super) heeds_policies: bool,
+    pub(super) account: Option<Account>,
     pub(super) probes: Probes,
     pub(super) proofs: Proofs,
+    pub(super) clients: Clients,
     pub(super) recorder: Recorder,
 }
 
@@ -51,6 +53,7 @@ impl Context {
         metrics: Arc<Metrics>,
         agent_image: String,
         heeds_policies: bool,
+        account: Option<Account>,
     ) -> Self {
         let reporter = Reporter {
             controller: MANAGER.to_owned(),
@@ -62,8 +65,10 @@ impl Context {
             metrics,
             agent_image,
             heeds_policies,
+            account,
             probes: Probes::default(),
             proofs: Proofs::default(),
+            clients: Clients::default(),
         }
     }
 }
@@ -124,7 +129,12 @@ async fn step(
     if plan.persist_first {
         report::status(objects, resource, &plan.status, true).await?;
     }
-    let applier = Applier { objects, pd: &pd };
+    let applier = Applier {
+        objects,
+        pd: &pd,
+        context,
+        resource,
+    };
     for action in &plan.actions {
         tracing::info!(
             namespace = observed.namespace(),

@@ -114,7 +114,7 @@ pub(super) fn metrics(metrics: &Metrics, observed: &Observed, status: &TikvSecur
                 let end = certificate.not_after.as_second();
                 numbers.push((Series::Stored(secret.clone()), end));
             }
-            SecretContent::Unusable(_) => {}
+            SecretContent::Wrapped | SecretContent::Unusable(_) => {}
         }
     }
     for served in &observed.served {

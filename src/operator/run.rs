@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::health::{self, Readiness};
 use super::lease::{LeaseConfig, Term, while_leading};
+pub use super::master_key::Account;
 use super::metrics::Metrics;
 use super::reconcile::Context;
 use crate::api::v1alpha1::TikvSecurity;
@@ -27,6 +28,8 @@ pub struct Options {
     pub agent_image: String,
     /// True: `TikvSecurityPolicy` objects are not read, because the right to is lacking.
     pub ignore_policies: bool,
+    /// The operator's own service account, when it has one: whom it logs in to Vault as.
+    pub account: Option<Account>,
     /// Address of `/healthz`, `/readyz` and `/metrics`.
     pub health: SocketAddr,
     /// `TikvSecurity` objects worked on at the same time, per watched namespace.
@@ -83,6 +86,7 @@ pub async fn run_until(
         metrics.clone(),
         options.agent_image.clone(),
         !options.ignore_policies,
+        options.account.clone(),
     ));
     let work = lead(client.clone(), options, context, stopping.clone());
     let side = future::join(

@@ -48,6 +48,12 @@ pub enum Action {
         /// What the leaf must say.
         spec: LeafSpec,
     },
+    /// A master key is made, wrapped by the provider that the resource names, and its wrapped form stored as a Secret that
+    /// can not be changed. Created, never overwritten.
+    WrapMasterKey {
+        /// Name, labels and annotations of the Secret.
+        metadata: Box<ObjectMeta>,
+    },
     /// Server-side apply of a ConfigMap of ours. Refused when the one of this name is not ours.
     ApplyConfigMap(Box<ConfigMap>),
     /// A JSON merge patch (RFC 7386) with `metadata.resourceVersion` in it, so that it fits what was looked at or fails.
@@ -134,6 +140,7 @@ impl Action {
             Self::AddFinalizer => "AddFinalizer",
             Self::IssueCa { .. } => "IssueCa",
             Self::IssueLeaf { .. } => "IssueLeaf",
+            Self::WrapMasterKey { .. } => "WrapMasterKey",
             Self::ApplyConfigMap(_) => "ApplyConfigMap",
             Self::PatchStatefulSet { .. } => "PatchStatefulSet",
             Self::UpdatePdPeerUrls { .. } => "UpdatePdPeerUrls",

@@ -10,6 +10,7 @@ use super::names::{
     AZURE_CERTIFICATE, CREDENTIALS, GOOGLE_CREDENTIALS, MASTER_KEY, MASTER_KEY_FILE, Part,
 };
 use super::observed::Observed;
+use super::wrapped::{self, Wrapped};
 use crate::api::desired::{RunLimits, Verification};
 use crate::api::method::Method;
 use crate::api::v1alpha1::{
@@ -77,6 +78,8 @@ pub struct EncryptionDesired {
     pub credentials_file: Option<SecretFile>,
     /// Secret and key of the file master key.
     pub key_secret: Option<(String, String)>,
+    /// A master key that the agent unwraps.
+    pub wrapped: Option<Wrapped>,
     /// How long a data key is used.
     pub rotation_period: SignedDuration,
     /// When existing files are rewritten.
@@ -180,12 +183,20 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
                     "Write reencryption.verification: Full.",
                 ));
             }
-            let key = master_key(&wanted.master_key)?;
+            let key = master_key(name, &wanted.master_key)?;
             if production && key.key_secret.is_some() {
                 return Err(Blocker::new(
                     "ForbiddenInProduction",
                     "production forbids the file master key, because it is stored in the cluster",
-                    "Write masterKey.awsKms, gcpKms or azureKeyVault, or environment: staging.",
+                    "Write masterKey.awsKms, gcpKms, azureKeyVault or vaultTransit, or environment: staging.",
+                ));
+            }
+            let vault = wanted.master_key.vault_transit.as_ref();
+            if production && vault.is_some_and(|vault| vault.auth.token.is_some()) {
+                return Err(Blocker::new(
+                    "ForbiddenInProduction",
+                    "production forbids to log in to Vault by a token, because whoever has it needs nothing else and a store can not start when it has ended",
+                    "Write auth.kubernetes or auth.appRole, or environment: staging.",
                 ));
             }
             Some(EncryptionDesired {
@@ -197,6 +208,7 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
                 credentials: key.credentials,
                 credentials_file: key.credentials_file,
                 key_secret: key.key_secret,
+                wrapped: key.wrapped,
                 rotation_period: wanted.data_key_rotation_period.get(),
                 policy: wanted.reencryption.policy,
                 verification: wanted.reencryption.verification,
@@ -228,6 +240,7 @@ struct ParsedKey {
     credentials: Option<String>,
     credentials_file: Option<SecretFile>,
     key_secret: Option<(String, String)>,
+    wrapped: Option<Wrapped>,
 }
 
 impl ParsedKey {
@@ -237,6 +250,7 @@ impl ParsedKey {
             credentials: None,
             credentials_file: None,
             key_secret: None,
+            wrapped: None,
         }
     }
 }
@@ -265,11 +279,14 @@ fn limits(wanted: &ReencryptionLimits) -> Result<RunLimits, Blocker> {
     })
 }
 
-fn master_key(key: &MasterKey) -> Result<ParsedKey, Blocker> {
+fn master_key(resource: &str, key: &MasterKey) -> Result<ParsedKey, Blocker> {
     match key.choice() {
         Some(MasterKeyChoice::AwsKms(kms)) => Ok(aws(kms)),
         Some(MasterKeyChoice::GcpKms(kms)) => google(kms),
         Some(MasterKeyChoice::AzureKeyVault(vault)) => Ok(azure(vault)),
+        Some(MasterKeyChoice::VaultTransit(vault)) => {
+            Ok(unwrapped(wrapped::vault(resource, vault)?))
+        }
         Some(MasterKeyChoice::File(file)) => {
             let path = format!("{MASTER_KEY}/{MASTER_KEY_FILE}");
             Ok(ParsedKey {
@@ -280,8 +297,17 @@ fn master_key(key: &MasterKey) -> Result<ParsedKey, Blocker> {
         None => Err(Blocker::new(
             "InvalidSpec",
             "encryption.masterKey does not name exactly one master key",
-            "Write one of awsKms, gcpKms, azureKeyVault and file.",
+            "Write one of awsKms, gcpKms, azureKeyVault, vaultTransit and file.",
         )),
+    }
+}
+
+/// For TiKV it is a key in a file.
+fn unwrapped(wrapped: Wrapped) -> ParsedKey {
+    let path = wrapped.file().to_owned();
+    ParsedKey {
+        wrapped: Some(wrapped),
+        ..ParsedKey::new(MasterKeyConfig::File { path })
     }
 }
 

@@ -22,6 +22,7 @@ pub mod template;
 pub mod tls;
 pub mod versions;
 pub mod volumes;
+pub mod wrapped;
 
 #[cfg(test)]
 mod tests;
@@ -83,16 +84,15 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
         .map_or((None, None), |(told, map)| (Some(told), map));
     let obstacle = policy::satisfied(observed).map_err(Obstacle::Policy);
     let obstacle = obstacle.and_then(|()| checks::master_key(observed).map_err(Obstacle::Key));
-    if let Err(obstacle) = obstacle {
-        return restrained(
-            observed,
-            prepared,
-            &obstacle,
-            issue,
-            agent_config.is_some(),
-            now,
-        );
-    }
+    let obstacle =
+        obstacle.and_then(|()| wrapped::make(observed, desired).map_err(Obstacle::WrappedKey));
+    let wrap = match obstacle {
+        Ok(wrap) => wrap,
+        Err(obstacle) => {
+            let untold = agent_config.is_some();
+            return restrained(observed, prepared, &obstacle, issue, untold, now);
+        }
+    };
     let mut actions = Vec::new();
     if !has_finalizer(observed) {
         actions.push(Action::AddFinalizer);
@@ -100,6 +100,8 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
     let first_issue = tls::statuses(observed, Some(desired)).len() < 5;
     let issuing = issue.len();
     actions.extend(issue);
+    // Before any template names it.
+    actions.extend(wrap);
     actions.extend(agent_config.map(|map| Action::ApplyConfigMap(Box::new(map))));
 
     let mut rolling = rollout::roll(observed, told.as_ref(), now);
@@ -148,6 +150,8 @@ fn has_finalizer(observed: &Observed) -> bool {
 enum Obstacle {
     /// A policy is violated: always a matter for a person.
     Policy(Blocker),
+    /// The wrapped master key is lost or not ours: always a matter for a person.
+    WrappedKey(Blocker),
     /// The master key can not be used: a matter for a person only where something is to be done.
     Key(Blocker),
 }
@@ -173,7 +177,7 @@ fn restrained(
     let settled = matches!(step, TlsStep::On | TlsStep::Off);
     let idle = !untold && !lacks && settled && rolling.complete;
     let blocker = match obstacle {
-        Obstacle::Policy(blocker) => Some(blocker),
+        Obstacle::Policy(blocker) | Obstacle::WrappedKey(blocker) => Some(blocker),
         Obstacle::Key(blocker) => (!idle).then_some(blocker),
     };
     let mut actions = stop(&mut rolling, observed, now);

@@ -48,6 +48,16 @@ pub fn maintenance(resource: &str, namespace: &str) -> String {
     format!("{resource}.{namespace}.tikv-security")
 }
 
+/// Name of the Secret with a wrapped master key.
+pub fn wrapped_secret(resource: &str, id: &str) -> String {
+    format!("{resource}-master-key-{id}")
+}
+
+/// Volume with a wrapped master key and what unwraps it.
+pub fn volume_wrapped(id: &str) -> String {
+    format!("tikv-security-wrapped-{id}")
+}
+
 /// Name of the agents' ConfigMap.
 pub fn agent_config(resource: &str) -> String {
     format!("{resource}-agent")
@@ -69,6 +79,14 @@ pub const PD_TLS: &str = "/var/lib/pd-tls";
 pub const MASTER_KEY: &str = "/var/lib/tikv-security/master-key";
 /// File of the master key in that directory.
 pub const MASTER_KEY_FILE: &str = "key";
+/// Directory in memory of the master keys that the agent unwrapped, where TiKV and the agent see it.
+pub const UNWRAPPED: &str = "/var/lib/tikv-security/keys";
+/// Directory of the wrapped master keys in the agent's container; a directory for each.
+pub const WRAPPED: &str = "/var/lib/tikv-security/wrapped";
+/// Key of a wrapped master key in its Secret, and name of its file.
+pub const WRAPPED_KEY: &str = "wrapped";
+/// What a Secret with a wrapped master key is for, as a label.
+pub const PART_MASTER_KEY: &str = "master-key";
 /// Directory of a credentials file, where TiKV and the agent see it.
 pub const CREDENTIALS: &str = "/var/lib/tikv-security/credentials";
 /// Credentials file of Google in that directory.
@@ -85,5 +103,7 @@ pub const VOLUME_AGENT_CONFIG: &str = "tikv-security-desired";
 pub const VOLUME_RUN: &str = "tikv-security-run";
 /// Volume of a credentials file.
 pub const VOLUME_CREDENTIALS: &str = "tikv-security-credentials";
+/// Volume in memory of the master keys that the agent unwrapped.
+pub const VOLUME_UNWRAPPED: &str = "tikv-security-keys";
 /// Volume of the file master key.
 pub const VOLUME_MASTER_KEY: &str = "tikv-security-master-key";

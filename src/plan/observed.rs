@@ -81,6 +81,8 @@ pub enum SecretContent {
         /// The certificates of its `ca.crt`.
         trusts: Vec<CertificateInfo>,
     },
+    /// A wrapped master key.
+    Wrapped,
     /// Something else; what is wrong with it, in words that give nothing away.
     Unusable(String),
 }

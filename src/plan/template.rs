@@ -154,33 +154,53 @@ fn add_agent(
             env.push(entry);
         }
     }
-    let agent = agent(pod, layout, &env, image);
+    if let Some(wrapped) = &encryption.wrapped {
+        wrapped.add_volumes(pod, layout.container);
+    }
+    let agent = agent(pod, layout, encryption, &env, image);
     let list = &mut pod["initContainers"];
     // First: what a person's own init containers leave behind must not depend on where the agent stands.
     put(list, "name", agent);
 }
 
-fn agent(pod: &Value, layout: &Layout<'_>, env: &[Value], image: &str) -> Value {
+fn agent(
+    pod: &Value,
+    layout: &Layout<'_>,
+    encryption: &EncryptionDesired,
+    env: &[Value],
+    image: &str,
+) -> Value {
     let tikv = &pod["containers"][layout.container];
     let mut mounts: Vec<Value> = tikv["volumeMounts"].as_array().cloned().unwrap_or_default();
     mounts.retain(|mount| mount["name"] != VOLUME_TLS);
     mounts.push(mount(VOLUME_AGENT_TLS, AGENT_TLS));
     mounts.push(mount(VOLUME_AGENT_CONFIG, AGENT_CONFIG));
     mounts.push(json!({"name": VOLUME_RUN, "mountPath": AGENT_RUN}));
+    let mut args = vec![
+        json!("agent"),
+        json!("--config"),
+        json!(layout.path),
+        json!("--data-dir"),
+        json!(layout.data_dir),
+        json!("--desired"),
+        json!(format!("{AGENT_CONFIG}/{}", crate::api::DESIRED_KEY)),
+        json!("--tls"),
+        json!(AGENT_TLS),
+        json!("--run"),
+        json!(AGENT_RUN),
+        json!("--listen"),
+        json!(format!("0.0.0.0:{AGENT_PORT}")),
+    ];
+    if let Some(wrapped) = &encryption.wrapped {
+        wrapped.agent_mounts(&mut mounts);
+        args.push(json!(wrapped.argument()));
+    }
     let mut container = json!({
         "name": AGENT_CONTAINER,
         "image": image,
         "restartPolicy": "Always",
         "command": ["/tikv-security"],
-        "args": [
-            "agent",
-            "--config", layout.path,
-            "--data-dir", layout.data_dir,
-            "--desired", format!("{AGENT_CONFIG}/{}", crate::api::DESIRED_KEY),
-            "--tls", AGENT_TLS,
-            "--run", AGENT_RUN,
-            "--listen", format!("0.0.0.0:{AGENT_PORT}"),
-        ],
+        "args": args,
         "ports": [{"name": "agent", "containerPort": AGENT_PORT, "protocol": "TCP"}],
         "volumeMounts": mounts,
         "startupProbe": {

@@ -13,3 +13,4 @@ mod random;
 mod refusals;
 mod truth;
 mod world;
+mod wrapped;

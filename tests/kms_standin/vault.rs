@@ -1,6 +1,5 @@
 //! Vault: the stand-in of the e2e cases, in weather.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -41,20 +40,28 @@ impl Vault {
         vault.make_key("one", "aes256-gcm96");
         vault.make_key("other", "aes256-gcm96");
         vault.make_key("signing", "ed25519");
-        vault.issuer =
-            vec![PKey::public_key_from_pem(&cluster.public_key_to_pem().unwrap()).unwrap()];
-        let all = ["keys", "datakey/plaintext", "decrypt"].map(|part| format!("transit/{part}/*"));
-        vault.policies = BTreeMap::from([
-            ("operator".to_owned(), all.to_vec()),
-            ("store".to_owned(), vec!["transit/decrypt/one".to_owned()]),
-        ]);
-        for (name, policy) in [("tikv-operator", "operator"), ("tikv", "store")] {
-            let role = engine::Role {
-                account: "tikv:default".to_owned(),
-                audience: AUDIENCE.to_owned(),
-                policy: policy.to_owned(),
-            };
-            vault.roles.insert(name.to_owned(), role);
+        let pem = String::from_utf8(cluster.public_key_to_pem().unwrap()).unwrap();
+        let config = json!({"pem_keys": [pem]});
+        as_root(&mut vault, "PUT", "/v1/auth/kubernetes/config", &config);
+        let update = json!({"capabilities": ["update"]});
+        let operator = json!({"path": {
+            "transit/keys/*": {"capabilities": ["read"]}, "transit/datakey/plaintext/*": update,
+            "transit/decrypt/*": update,
+        }});
+        let store = json!({"path": {"transit/decrypt/one": update}});
+        for (name, policy, rules) in [
+            ("tikv-operator", "operator", operator),
+            ("tikv", "store", store),
+        ] {
+            let path = format!("/v1/sys/policies/acl/{policy}");
+            let rules = json!({"policy": rules.to_string()});
+            as_root(&mut vault, "PUT", &path, &rules);
+            let role = json!({
+                "bound_service_account_names": ["default"], "bound_service_account_namespaces": ["tikv"],
+                "audience": AUDIENCE, "token_policies": [policy], "token_ttl": 3600,
+            });
+            let path = format!("/v1/auth/kubernetes/role/{name}");
+            as_root(&mut vault, "POST", &path, &role);
             let secret = (SECRET.to_owned(), policy.to_owned());
             vault.app_roles.insert(format!("{name}-id"), secret);
         }
@@ -124,20 +131,24 @@ impl Vault {
 
     /// One request as root.
     pub fn root(&self, method: &str, path: &str, body: &Value) {
-        let body = body.to_string();
-        let said = self.engine().answer(&engine::Asked {
-            method,
-            path,
-            token: ROOT,
-            namespace: "",
-            body: body.as_bytes(),
-        });
-        assert!(said.status < 300, "{}", said.body);
+        as_root(&mut self.engine(), method, path, body);
     }
 
     pub fn lease(&self, lease: Duration) {
         self.engine().lease = lease;
     }
+}
+
+fn as_root(vault: &mut engine::Vault, method: &str, path: &str, body: &Value) {
+    let body = body.to_string();
+    let said = vault.answer(&engine::Asked {
+        method,
+        path,
+        token: ROOT,
+        namespace: "",
+        body: body.as_bytes(),
+    });
+    assert!(said.status < 300, "{}", said.body);
 }
 
 pub fn given(text: &str) -> Source {

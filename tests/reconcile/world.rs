@@ -108,6 +108,7 @@ impl World {
             namespaces: vec![self.namespace.clone()],
             agent_image: "registry.test/tikv-security:test".to_owned(),
             ignore_policies: false,
+            account: None,
             health: "127.0.0.1:0".parse().unwrap(),
             concurrency: 2,
             lease: None,

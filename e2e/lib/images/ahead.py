@@ -18,6 +18,7 @@ def start() -> None:
         ("tikv", "TIKV_BIN", lambda: cargo.stand_in("tikv-server")),
         ("pd", "PD_BIN", lambda: cargo.stand_in("pd-server")),
         ("client", "CLIENT_BIN", lambda: cargo.stand_in("kv-client")),
+        ("vault", "VAULT_BIN", lambda: cargo.stand_in("vault-standin")),
     ]
     for programs in (operator, stand_ins):
         threading.Thread(target=_build, args=(programs,), daemon=True).start()

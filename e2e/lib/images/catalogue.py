@@ -91,6 +91,7 @@ CATALOGUE = {
         Entry("tikv", "tikv-standin:e2e", "TIKV_IMAGE", _program("TIKV_BIN", "tikv-server")),
         Entry("pd", "pd-standin:e2e", "PD_IMAGE", _program("PD_BIN", "pd-server")),
         Entry("client", "kv-client:e2e", "CLIENT_IMAGE", _program("CLIENT_BIN", "kv-client")),
+        Entry("vault", "vault-standin:e2e", "VAULT_IMAGE", _program("VAULT_BIN", "vault-standin")),
         Entry("moto", "moto:e2e", "MOTO_IMAGE", moto.make),
     )
 }

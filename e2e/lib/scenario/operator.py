@@ -41,9 +41,9 @@ def install() -> None:
         f"image.tag={tag}",
         "--set",
         "image.pullPolicy=IfNotPresent",
-        # The emulated KMS is a pod with a port of its own.
+        # The emulated KMS and Vault are pods with ports of their own.
         "--set",
-        "networkPolicy.kmsPorts={443,4566}",
+        "networkPolicy.kmsPorts={443,4566,8200}",
     ]
     # Helm's own upgrade leaves CRDs alone.
     for crd in sorted((CHART / "crds").glob("*.yaml")):

@@ -12,8 +12,9 @@ use super::desired::DesiredFile;
 use super::gate::Gate;
 use super::stop::Stop;
 use super::store::{Locked, Need, Outcome, Problem, Store, Watch};
+use crate::agent::wrapped::{Pending, Provided, UnwrapError};
 use crate::api::desired::DesiredState;
-use crate::api::report::{AgentPhase, Progress};
+use crate::api::report::{AgentPhase, Finding, Progress, Severity};
 
 /// How often things are done.
 #[derive(Clone, Copy, Debug)]
@@ -42,6 +43,8 @@ impl Pace {
 pub struct Lifecycle<S> {
     /// The data directory.
     pub store: S,
+    /// Master keys that TiKV can not start without, and that are still to be unwrapped.
+    pub keys: Vec<Pending>,
     /// What is wanted.
     pub desired: DesiredFile,
     /// Holds TiKV back.
@@ -52,6 +55,8 @@ pub struct Lifecycle<S> {
     pub stop: Arc<Stop>,
     /// How often.
     pub pace: Pace,
+    /// What stays said for the life of this process.
+    pub notices: Vec<Finding>,
 }
 
 /// How the part before TiKV's start ended.
@@ -63,7 +68,10 @@ enum Prepared {
 impl<S: Store> Lifecycle<S> {
     /// Prepares the directory, opens the gate, measures until it is asked to stop.
     pub fn run(mut self) -> io::Result<()> {
-        let prepared = self.prepare();
+        let prepared = match self.provide_keys() {
+            Prepared::Open => self.prepare(),
+            Prepared::Stopped => Prepared::Stopped,
+        };
         // TiKV must be able to take the lock before it is let start.
         self.store.unlock();
         if let Prepared::Stopped = prepared {
@@ -73,6 +81,31 @@ impl<S: Store> Lifecycle<S> {
         self.board.gate_opened();
         self.watch();
         Ok(())
+    }
+
+    /// TiKV could not start without its key file, so it waits for it, however long its provider does not answer.
+    fn provide_keys(&mut self) -> Prepared {
+        let mut pause = self.pace.retry;
+        while let Some(key) = self.keys.first() {
+            let runs = self.store.is_new() == Ok(false) && self.store.lock() == Ok(Locked::ByTikv);
+            match key.provide(runs) {
+                Ok(provided) => {
+                    self.notices.extend(notice(&provided));
+                    self.keys.remove(0);
+                    self.board.no_error();
+                    pause = self.pace.retry;
+                }
+                Err(error) => {
+                    self.board.error(problem(&error));
+                    self.board.phase(AgentPhase::Held);
+                    if self.stop.wait(pause) {
+                        return Prepared::Stopped;
+                    }
+                    pause = (pause * 2).min(self.pace.longest_retry);
+                }
+            }
+        }
+        Prepared::Open
     }
 
     fn prepare(&mut self) -> Prepared {
@@ -166,7 +199,8 @@ impl<S: Store> Lifecycle<S> {
             let wanted = desired.as_ref().ok().cloned();
             if measured_for.as_ref() != Some(&wanted) || last.elapsed() >= self.pace.measure {
                 match self.store.measure(wanted.as_ref()) {
-                    Ok(measurement) => {
+                    Ok(mut measurement) => {
+                        measurement.findings.extend(self.notices.iter().cloned());
                         if let Some(desired) = &wanted {
                             self.board.generation(desired.generation);
                         }
@@ -189,6 +223,40 @@ impl<S: Store> Lifecycle<S> {
             if self.stop.wait(self.pace.look.min(self.pace.measure)) {
                 return;
             }
+        }
+    }
+}
+
+fn problem(error: &UnwrapError) -> Problem {
+    Box::new(Finding {
+        code: error.code().to_owned(),
+        severity: Severity::Error,
+        message: error.to_string(),
+        remedy: error.remedy().to_owned(),
+        path: None,
+    })
+}
+
+fn notice(provided: &Provided) -> Option<Finding> {
+    match provided {
+        Provided::Unwrapped => {
+            tracing::info!("the master key was unwrapped");
+            None
+        }
+        Provided::InUse => None,
+        Provided::Offline { age, why } => {
+            let message = format!(
+                "TiKV started with the master key that was unwrapped {} s before, because its provider does not answer: {why}",
+                age.as_secs()
+            );
+            tracing::warn!("{message}");
+            Some(Finding {
+                code: "MasterKeyOffline".to_owned(),
+                severity: Severity::Warning,
+                message,
+                remedy: "Bring the provider back before a pod is made anew: a new pod has no key in memory.".to_owned(),
+                path: None,
+            })
         }
     }
 }

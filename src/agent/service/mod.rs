@@ -29,6 +29,8 @@ use self::gate::Gate;
 use self::lifecycle::Lifecycle;
 use self::server::Server;
 use self::stop::Stop;
+use super::wrapped::Pending;
+use crate::api::wrapped::WrappedKey;
 
 /// Where everything is.
 #[derive(Clone, Debug)]
@@ -39,6 +41,8 @@ pub struct Settings {
     pub desired: PathBuf,
     /// Directory with `ca.crt`, `tls.crt`, `tls.key`.
     pub tls: PathBuf,
+    /// Master keys to unwrap before TiKV starts.
+    pub wrapped_keys: Vec<WrappedKey>,
     /// Directory of the gate.
     pub run: PathBuf,
     /// Address of the server.
@@ -91,6 +95,13 @@ pub async fn run(settings: Settings, store: impl Store + 'static) -> Result<(), 
 
     let lifecycle = Lifecycle {
         store,
+        keys: settings
+            .wrapped_keys
+            .iter()
+            .cloned()
+            .map(Pending::new)
+            .collect(),
+        notices: Vec::new(),
         desired,
         gate,
         board,

@@ -13,6 +13,7 @@ use super::gate::Gate;
 use super::lifecycle::{Lifecycle, Pace};
 use super::stop::Stop;
 use super::store::{Locked, Measurement, Need, Outcome, Problem, Store, Watch};
+use crate::agent::wrapped::{Pending, tests as wrapped};
 use crate::api::desired::DesiredState;
 use crate::api::report::{AgentPhase, AgentReport, Finding, Severity};
 
@@ -121,6 +122,10 @@ impl Case {
     }
 
     fn with_desired(script: Script, desired: &str) -> Self {
+        Self::with_keys(script, desired, Vec::new())
+    }
+
+    fn with_keys(script: Script, desired: &str, keys: Vec<Pending>) -> Self {
         let directory = TempDir::new().unwrap();
         let run = directory.path().to_owned();
         let file = run.join("desired.json");
@@ -136,6 +141,8 @@ impl Case {
                 script: script.clone(),
                 run: run.clone(),
             },
+            keys,
+            notices: Vec::new(),
             desired: DesiredFile::new(file),
             gate: Gate::shut(&run).unwrap(),
             board: board.clone(),
@@ -304,6 +311,38 @@ fn a_desired_state_that_nobody_can_read_holds_nobody() {
     let report = case.watching();
     assert!(case.gate_open());
     assert_eq!(report.error.unwrap().code, "DesiredStateUnreadable");
+}
+
+/// TiKV could not start without its key, so it is held, and nothing of the store is touched meanwhile.
+#[test]
+fn tikv_waits_for_its_key_file_and_starts_by_itself_when_it_is_there() {
+    let memory = wrapped::memory();
+    let key = wrapped::pending(&memory, Some(3600));
+    let case = Case::with_keys(Script::default(), DESIRED, vec![key]);
+    let report = case.until("Held", |report| report.phase == AgentPhase::Held);
+    assert!(!case.gate_open() && !report.gate_open && !report.journal_open);
+    let error = report.error.unwrap();
+    assert_eq!(error.code, "MasterKeyUnavailable", "{}", error.message);
+    assert!(!case.calls().contains(&"preflight"));
+    wrapped::write(&memory.path().join("key"), &wrapped::key(1)).unwrap();
+    let report = case.watching();
+    assert!(case.gate_open() && report.error.is_none());
+    let report = case.until("the notice", |report| !report.findings.is_empty());
+    assert_eq!(report.findings[0].code, "MasterKeyOffline");
+}
+
+#[test]
+fn an_agent_that_starts_again_beside_a_running_tikv_needs_no_provider() {
+    let memory = wrapped::memory();
+    wrapped::write(&memory.path().join("key"), &wrapped::key(1)).unwrap();
+    let running = Script {
+        by_tikv: true,
+        ..Script::default()
+    };
+    let key = wrapped::pending(&memory, None);
+    let case = Case::with_keys(running, DESIRED, vec![key]);
+    let report = case.watching();
+    assert!(case.gate_open() && report.error.is_none());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::duration::GoDuration;
+use super::vault::VaultTransit;
 use crate::api::desired::Verification;
 use crate::api::method::Method;
 
@@ -31,8 +32,8 @@ pub struct Encryption {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("[has(self.awsKms), has(self.gcpKms), has(self.azureKeyVault), has(self.file)].exists_one(one, one)").message("exactly one master key: write one of awsKms, gcpKms, azureKeyVault and file"),
-    validation = Rule::new("has(self.awsKms) == has(oldSelf.awsKms) && has(self.gcpKms) == has(oldSelf.gcpKms) && has(self.azureKeyVault) == has(oldSelf.azureKeyVault)").message("the kind of the master key can not be changed: the stores' keys are wrapped by the present one; keep it")
+    validation = Rule::new("[has(self.awsKms), has(self.gcpKms), has(self.azureKeyVault), has(self.vaultTransit), has(self.file)].exists_one(one, one)").message("exactly one master key: write one of awsKms, gcpKms, azureKeyVault, vaultTransit and file"),
+    validation = Rule::new("has(self.awsKms) == has(oldSelf.awsKms) && has(self.gcpKms) == has(oldSelf.gcpKms) && has(self.azureKeyVault) == has(oldSelf.azureKeyVault) && has(self.vaultTransit) == has(oldSelf.vaultTransit)").message("the kind of the master key can not be changed: the stores' keys are wrapped by the present one; keep it")
 )]
 pub struct MasterKey {
     /// AWS KMS, or whatever speaks its protocol.
@@ -44,6 +45,10 @@ pub struct MasterKey {
     /// Azure Key Vault, with a managed HSM beside it. TiKV 7.2.0 or later.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub azure_key_vault: Option<AzureKeyVault>,
+    /// The transit engine of HashiCorp Vault or OpenBao, which TiKV does not know: the agent unwraps the key into memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("self.key == oldSelf.key && self.mount == oldSelf.mount && has(self.__namespace__) == has(oldSelf.__namespace__) && (!has(self.__namespace__) || self.__namespace__ == oldSelf.__namespace__)").message("the master key can not be changed: the stores' keys are wrapped by the present one; keep key, mount and namespace"))]
+    pub vault_transit: Option<VaultTransit>,
     /// A key in a Secret. Not in production.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FileMasterKey>,

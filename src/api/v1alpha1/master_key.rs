@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::encryption::{AwsKms, AzureKeyVault, FileMasterKey, GcpKms, MasterKey};
 use super::policy::MasterKeyKind;
+use super::vault::VaultTransit;
 
 /// The one master key that is named.
 #[derive(Clone, Copy, Debug)]
@@ -14,6 +15,8 @@ pub enum MasterKeyChoice<'a> {
     GcpKms(&'a GcpKms),
     /// Azure Key Vault.
     AzureKeyVault(&'a AzureKeyVault),
+    /// The transit engine of Vault.
+    VaultTransit(&'a VaultTransit),
     /// A key in a Secret.
     File(&'a FileMasterKey),
 }
@@ -25,12 +28,14 @@ impl MasterKey {
             aws_kms,
             gcp_kms,
             azure_key_vault,
+            vault_transit,
             file,
         } = self;
         let mut named = [
             aws_kms.as_ref().map(MasterKeyChoice::AwsKms),
             gcp_kms.as_ref().map(MasterKeyChoice::GcpKms),
             azure_key_vault.as_ref().map(MasterKeyChoice::AzureKeyVault),
+            vault_transit.as_ref().map(MasterKeyChoice::VaultTransit),
             file.as_ref().map(MasterKeyChoice::File),
         ]
         .into_iter()
@@ -63,6 +68,7 @@ impl MasterKeyChoice<'_> {
             Self::AwsKms(_) => MasterKeyKind::AwsKms,
             Self::GcpKms(_) => MasterKeyKind::GcpKms,
             Self::AzureKeyVault(_) => MasterKeyKind::AzureKeyVault,
+            Self::VaultTransit(_) => MasterKeyKind::VaultTransit,
             Self::File(_) => MasterKeyKind::File,
         }
     }
@@ -73,6 +79,12 @@ impl MasterKeyChoice<'_> {
             Self::AwsKms(key) => format!("{} in {}", key.key_id, key.region),
             Self::GcpKms(key) => key.key_id.clone(),
             Self::AzureKeyVault(key) => format!("{} in {}", key.key_name, key.keyvault_url),
+            Self::VaultTransit(key) => {
+                let namespace = key.namespace.as_ref();
+                let namespace =
+                    namespace.map_or(String::new(), |name| format!(" (namespace {name})"));
+                format!("{}/{} in {}{namespace}", key.mount, key.key, key.address)
+            }
             Self::File(key) => format!("key {} of Secret {}", key.secret.key, key.secret.name),
         }
     }
@@ -81,16 +93,17 @@ impl MasterKeyChoice<'_> {
     pub const fn makes_envelopes(&self) -> bool {
         match self {
             Self::AwsKms(_) | Self::GcpKms(_) | Self::AzureKeyVault(_) => true,
-            Self::File(_) => false,
+            Self::VaultTransit(_) | Self::File(_) => false,
         }
     }
 
     /// What tells one key from another: one does not open what another sealed. How a key is reached does not count.
-    fn identity(&self) -> [&str; 4] {
+    pub fn identity(&self) -> [&str; 4] {
         let kind = match self.kind() {
             MasterKeyKind::AwsKms => "awsKms",
             MasterKeyKind::GcpKms => "gcpKms",
             MasterKeyKind::AzureKeyVault => "azureKeyVault",
+            MasterKeyKind::VaultTransit => "vaultTransit",
             MasterKeyKind::File => "file",
         };
         match self {
@@ -103,6 +116,10 @@ impl MasterKeyChoice<'_> {
                 [kind, &key.key_id, key.vendor.name(), endpoint]
             }
             Self::AzureKeyVault(key) => [kind, &key.key_name, &key.keyvault_url, ""],
+            Self::VaultTransit(key) => {
+                let namespace = key.namespace.as_deref().unwrap_or_default();
+                [kind, &key.key, &key.mount, namespace]
+            }
             Self::File(key) => [kind, &key.secret.name, &key.secret.key, ""],
         }
     }

@@ -9,6 +9,7 @@ mod rollout;
 mod security;
 mod status;
 mod tls;
+mod vault;
 mod volume;
 
 pub use cluster::{Cluster, ConfigMapRef, StatefulSetRef, Workload};
@@ -28,6 +29,7 @@ pub use status::{
     RotationRecord, TikvSecurityStatus, condition, reason,
 };
 pub use tls::{Issuer, SelfSigned, Tls};
+pub use vault::{VaultAppRole, VaultAuth, VaultAuthChoice, VaultKubernetes, VaultTransit};
 pub use volume::{
     Attempt, ServedCertificate, TikvVolume, TikvVolumeSpec, TikvVolumeStatus, VolumePhase,
 };

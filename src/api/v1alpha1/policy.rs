@@ -82,7 +82,7 @@ pub struct EncryptionPolicy {
     pub methods: Option<Vec<Method>>,
     /// Allowed kinds of `encryption.masterKey`. Absent: all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 4))]
+    #[schemars(length(min = 1, max = 6))]
     pub master_keys: Option<Vec<MasterKeyKind>>,
     /// Longest allowed `encryption.dataKeyRotationPeriod`: how long TiKV uses one data key for new files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,6 +105,8 @@ pub enum MasterKeyKind {
     GcpKms,
     /// Azure Key Vault.
     AzureKeyVault,
+    /// The transit engine of Vault or OpenBao.
+    VaultTransit,
     /// A key in a Secret.
     File,
 }
@@ -115,6 +117,7 @@ impl fmt::Display for MasterKeyKind {
             Self::AwsKms => "awsKms",
             Self::GcpKms => "gcpKms",
             Self::AzureKeyVault => "azureKeyVault",
+            Self::VaultTransit => "vaultTransit",
             Self::File => "file",
         })
     }

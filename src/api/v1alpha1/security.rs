@@ -40,13 +40,14 @@ use super::tls::Tls;
     validation = Rule::new("has(self.tls) || has(self.encryption)").message("nothing is asked for: write tls, encryption or both"),
     validation = Rule::new("!has(oldSelf.tls) || has(self.tls)").message("tls can not be taken away: the cluster would lose its connections; keep it, or delete the TikvSecurity and undo TLS by hand"),
     validation = Rule::new("!has(oldSelf.encryption) || has(self.encryption)").message("encryption can not be taken away while data is encrypted; to decrypt everything write encryption.method: plaintext"),
-    validation = Rule::new("self.environment != 'production' || !has(self.encryption) || !has(self.encryption.masterKey.file)").message("production forbids the file master key, because it is stored in the cluster; write masterKey.awsKms, gcpKms or azureKeyVault, or environment: staging"),
+    validation = Rule::new("self.environment != 'production' || !has(self.encryption) || !has(self.encryption.masterKey.file)").message("production forbids the file master key, because it is stored in the cluster; write masterKey.awsKms, gcpKms, azureKeyVault or vaultTransit, or environment: staging"),
+    validation = Rule::new("self.environment != 'production' || !has(self.encryption) || !has(self.encryption.masterKey.vaultTransit) || !has(self.encryption.masterKey.vaultTransit.auth.token)").message("production forbids to log in to Vault by a token, because whoever has it needs nothing else and a store can not start when it has ended; write auth.kubernetes or auth.appRole, or environment: staging"),
     validation = Rule::new("self.environment != 'production' || !has(self.encryption) || self.encryption.method != 'plaintext'").message("production forbids the method plaintext; write aes256-ctr, or environment: staging"),
     validation = Rule::new("self.environment != 'production' || !has(self.encryption) || !has(self.encryption.reencryption) || !has(self.encryption.reencryption.verification) || self.encryption.reencryption.verification == 'Full'").message("production demands verification Full, so that no byte is given up before its copy was compared; write reencryption.verification: Full"),
     validation = Rule::new("self.environment != 'production' || !has(self.tls) || !has(self.tls.duration) || duration(self.tls.duration) <= duration('9528h')").message("production forbids leaf certificates that are valid for more than 9528h (397 days); write duration: 720h")
 )]
 pub struct TikvSecuritySpec {
-    /// Which policy holds. Production forbids the file master key, the method plaintext, verification Structure and
+    /// Which policy holds. Production forbids the file master key, a token for Vault, the method plaintext, verification Structure and
     /// leaf certificates that are valid for more than 397 days.
     pub environment: Environment,
     /// The workloads that form the cluster.

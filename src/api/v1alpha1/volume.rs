@@ -112,7 +112,8 @@ pub enum VolumePhase {
     Waiting,
     /// The agent works; TiKV is held back.
     Working,
-    /// TiKV is held back because the data is between two states and the agent can not go on.
+    /// TiKV is held back because the data is between two states, or its master key can not be had, and the agent can not go
+    /// on.
     Held,
     /// The agent tried and could not.
     Failed,

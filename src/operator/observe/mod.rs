@@ -33,7 +33,8 @@ pub(super) async fn observe(
     resource: TikvSecurity,
 ) -> Result<View, Error> {
     let (name, spec) = (resource.name_any(), &resource.spec.cluster);
-    let secrets = secrets::read(objects, &name).await?;
+    let wrapped = master_key::wrapped_secret(&resource);
+    let secrets = secrets::read(objects, &name, wrapped).await?;
     let tikv = workload::read(objects, &spec.tikv).await?;
     let pd_workload = workload::read(objects, &spec.pd).await?;
     let agent_config = objects.get(&agent_config(&name)).await?;

@@ -9,7 +9,7 @@ use rustls::ClientConfig;
 
 use crate::operator::error::Error;
 use crate::operator::objects::Objects;
-use crate::plan::names::{Part, authority_secret};
+use crate::plan::names::{Part, WRAPPED_KEY, authority_secret};
 use crate::plan::observed::{SecretContent, SecretFacts};
 use crate::tls::authority::Authority;
 use crate::tls::bundle::TlsSet;
@@ -31,8 +31,13 @@ pub(super) struct Secrets {
     client: Option<TlsSet>,
 }
 
-/// Reads the Secrets that have our names, whoever made them.
-pub(super) async fn read(objects: &Objects, resource: &str) -> Result<Secrets, Error> {
+/// Reads the Secrets that have our names, whoever made them. `wrapped` is the one with the wrapped master key, where
+/// there is to be one.
+pub(super) async fn read(
+    objects: &Objects,
+    resource: &str,
+    wrapped: Option<String>,
+) -> Result<Secrets, Error> {
     let now = Timestamp::now();
     let mut facts = BTreeMap::new();
     let mut client = None;
@@ -54,6 +59,15 @@ pub(super) async fn read(objects: &Objects, resource: &str) -> Result<Secrets, E
         if part == Part::Client && matches!(content, SecretContent::Leaf { .. }) {
             client = set.ok();
         }
+        facts.insert(name, with(secret, content));
+    }
+    if let Some(name) = wrapped
+        && let Some(secret) = objects.get::<Secret>(&name).await?
+    {
+        let content = match field(&secret, WRAPPED_KEY) {
+            Ok(_) => SecretContent::Wrapped,
+            Err(why) => SecretContent::Unusable(why),
+        };
         facts.insert(name, with(secret, content));
     }
     Ok(Secrets { facts, client })
@@ -80,7 +94,9 @@ impl Secrets {
     pub fn serial(&self, secret: &str) -> Option<&str> {
         match &self.facts.get(secret)?.content {
             SecretContent::Leaf { certificate, .. } => Some(&certificate.serial),
-            SecretContent::Authority(_) | SecretContent::Unusable(_) => None,
+            SecretContent::Authority(_) | SecretContent::Wrapped | SecretContent::Unusable(_) => {
+                None
+            }
         }
     }
 
@@ -118,7 +134,8 @@ fn set(secret: &Secret) -> Result<TlsSet, String> {
     })
 }
 
-fn field<'a>(secret: &'a Secret, key: &str) -> Result<&'a [u8], String> {
+/// What is under a key.
+pub(in crate::operator) fn field<'a>(secret: &'a Secret, key: &str) -> Result<&'a [u8], String> {
     let data = secret.data.as_ref().and_then(|data| data.get(key));
     data.map(|bytes| bytes.0.as_slice())
         .ok_or_else(|| format!("it has no key {key}"))

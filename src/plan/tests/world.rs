@@ -265,6 +265,15 @@ impl World {
                     },
                 );
             }
+            Action::WrapMasterKey { metadata } => {
+                let facts = SecretFacts {
+                    metadata: (**metadata).clone(),
+                    content: SecretContent::Wrapped,
+                };
+                let name = metadata.name.clone().unwrap();
+                let before = self.seen.secrets.insert(name, facts);
+                assert!(before.is_none(), "a wrapped key was overwritten");
+            }
             Action::ApplyConfigMap(map) => {
                 let name = map.metadata.name.clone().unwrap();
                 let mut map = (**map).clone();

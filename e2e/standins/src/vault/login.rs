@@ -84,7 +84,7 @@ impl Vault {
 /// Base64 in the alphabet of URLs, without padding.
 fn of_url(text: &str) -> Option<Vec<u8>> {
     let mut text = text.replace('-', "+").replace('_', "/");
-    while text.len() % 4 != 0 {
+    while !text.len().is_multiple_of(4) {
         text.push('=');
     }
     decode(&text)

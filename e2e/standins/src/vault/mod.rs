@@ -3,10 +3,12 @@
 //!
 //! No network in here: who serves it passes requests in. The tests of the operator's own client use the same file.
 
+mod admin;
 mod login;
 mod transit;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::time::{Duration, Instant};
 
 use openssl::base64;
@@ -63,6 +65,12 @@ pub struct Role {
     pub policy: String,
 }
 
+/// What a policy allows of a path; one that ends with `*` is all that begin with it.
+pub struct Rule {
+    pub path: String,
+    pub capabilities: Vec<String>,
+}
+
 /// The server.
 pub struct Vault {
     pub sealed: bool,
@@ -73,8 +81,8 @@ pub struct Vault {
     pub roles: BTreeMap<String, Role>,
     /// `secret_id` and policy by `role_id`.
     pub app_roles: BTreeMap<String, (String, String)>,
-    /// Paths that a policy allows, by its name. A path that ends with `*` allows all that begin with it.
-    pub policies: BTreeMap<String, Vec<String>>,
+    /// By name.
+    pub policies: BTreeMap<String, Vec<Rule>>,
     /// How long a token from a login is good.
     pub lease: Duration,
     keys: BTreeMap<String, Key>,
@@ -107,7 +115,7 @@ impl Vault {
             roles: BTreeMap::new(),
             app_roles: BTreeMap::new(),
             policies: BTreeMap::new(),
-            lease: Duration::from_secs(3600),
+            lease: Duration::from_hours(1),
             keys: BTreeMap::new(),
             tokens: BTreeMap::from([(root.to_owned(), root_lease)]),
             unseal_key: unseal_key.to_owned(),
@@ -161,7 +169,7 @@ impl Vault {
         let Some(policy) = self.policy_of(asked.token) else {
             return Said::error(403, "permission denied");
         };
-        if !self.allows(&policy, path) {
+        if !self.allows(&policy, asked.method, path) {
             return Said::error(403, "permission denied");
         }
         match (asked.method, path) {
@@ -173,7 +181,10 @@ impl Vault {
             ("PUT" | "POST", "auth/token/renew-self") => self.renew(asked.token),
             _ => match path.strip_prefix("transit/") {
                 Some(operation) => self.transit(asked.method, operation, asked.body),
-                None => Said::error(404, &no_route(path)),
+                None => {
+                    let done = self.administer(asked.method, path, asked.body);
+                    done.unwrap_or_else(|| Said::error(404, &no_route(path)))
+                }
             },
         }
     }
@@ -199,14 +210,18 @@ impl Vault {
         good.then(|| lease.policy.clone())
     }
 
-    fn allows(&self, policy: &str, path: &str) -> bool {
+    fn allows(&self, policy: &str, method: &str, path: &str) -> bool {
         // The policy `default`, which every token has.
         let own = matches!(path, "auth/token/lookup-self" | "auth/token/renew-self");
         let listed = self.policies.get(policy);
-        let listed = listed.is_some_and(|paths| {
-            paths.iter().any(|allowed| match allowed.strip_suffix('*') {
-                Some(prefix) => path.starts_with(prefix),
-                None => path == allowed,
+        let capability = if method == "GET" { "read" } else { "update" };
+        let listed = listed.is_some_and(|rules| {
+            rules.iter().any(|rule| {
+                let fits = match rule.path.strip_suffix('*') {
+                    Some(prefix) => path.starts_with(prefix),
+                    None => path == rule.path,
+                };
+                fits && rule.capabilities.iter().any(|one| one == capability)
             })
         });
         policy == "root" || own || listed
@@ -265,7 +280,11 @@ fn random<const N: usize>() -> [u8; N] {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut text = String::new();
+    for byte in bytes {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 fn encode(bytes: &[u8]) -> String {
