@@ -294,6 +294,7 @@ fn the_agent_seals_key_dict_under_the_present_master_key_before_tikv_starts() {
         decrypt: false,
         allowed_names: Vec::new(),
         limits: RunLimits::default(),
+        compaction: None,
     };
     let keys = store.dictionaries().1;
     let mut agent = AgentStore::new(text, None).unwrap();

@@ -36,6 +36,10 @@ pub fn measure(inventory: &Inventory, state: &State) -> Coverage {
     };
     let mut coverage = Coverage {
         current_data_key: (keys.current_key_id != 0).then(|| keys.current_key_id.to_string()),
+        current_data_key_made_at: keys
+            .keys
+            .get(&keys.current_key_id)
+            .and_then(|key| created_at(key.creation_time)),
         ..Coverage::default()
     };
     let mut by_key: BTreeMap<u64, (u64, u64)> = BTreeMap::new();

@@ -7,6 +7,7 @@
 
 pub mod batch;
 pub mod class;
+pub mod compaction;
 pub mod content;
 pub mod coverage;
 pub mod dictionaries;

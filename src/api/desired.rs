@@ -5,6 +5,7 @@ use std::num::{NonZeroU8, NonZeroU64};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::compaction::CompactionOrder;
 use super::method::Method;
 
 /// Desired state, not an order: reading it twice, or after a restart of anything, is harmless.
@@ -26,6 +27,9 @@ pub struct DesiredState {
     /// How much of the machine a run may take, and for how long.
     #[serde(default, skip_serializing_if = "RunLimits::is_none")]
     pub limits: RunLimits,
+    /// Present: old data keys are got rid of by compaction of the running TiKV, as far as that goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compaction: Option<CompactionOrder>,
     /// The explicit intent without which nothing is ever decrypted to plaintext.
     #[serde(default)]
     pub decrypt: bool,

@@ -1,5 +1,6 @@
 //! The API: custom resources, what the operator tells the agents and what they answer. Types only.
 
+pub mod compaction;
 pub mod desired;
 pub mod method;
 pub mod report;

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::compaction::{CompactionReport, OldKeys};
 use super::method::Method;
 
 /// The answer of `GET /v1/status`.
@@ -22,7 +23,8 @@ pub struct AgentReport {
     pub gate_open: bool,
     /// True while a journal is open: the data directory is between two states and TiKV is held back.
     pub journal_open: bool,
-    /// True when every file is as desired (method, age of its data key).
+    /// True when every file is as desired (method, age of its data key). In mode Compaction files that only a restart
+    /// rewrites do not count: `coverage.oldKeys` has them.
     pub satisfied: bool,
     /// Why the agent could not do what is desired.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -30,6 +32,9 @@ pub struct AgentReport {
     /// Progress of the current or last run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<Progress>,
+    /// What is done about old data keys while TiKV runs; mode Compaction.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compaction: Option<CompactionReport>,
     /// The measured state of the files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coverage: Option<Coverage>,
@@ -104,6 +109,13 @@ pub struct Coverage {
     /// The data key for new files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub current_data_key: Option<String>,
+    /// When it was made.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub current_data_key_made_at: Option<Timestamp>,
+    /// What is under data keys that are to be given up. Absent where none are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub old_keys: Option<OldKeys>,
 }
 
 /// What one data key protects.

@@ -1,6 +1,6 @@
 //! `tikv-security agent`: the process beside TiKV.
 
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -8,10 +8,14 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::agent::error::StoreError;
+use crate::agent::service::compactor::Tikv;
 use crate::agent::service::data_dir::DataDir;
 use crate::agent::service::{self, Settings};
 use crate::api::AGENT_PORT;
 use crate::api::wrapped::WrappedKey;
+use crate::tikv::debug_service::GRPC_PORT;
+use crate::tikv::http::Endpoint;
+use crate::tikv::store_config::StoreConfig;
 
 /// Arguments of `agent`.
 #[derive(Args, Clone, Debug)]
@@ -37,6 +41,12 @@ pub struct AgentArgs {
     /// Address of the HTTPS server
     #[arg(long, default_value_t = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, AGENT_PORT).into())]
     pub listen: SocketAddr,
+    /// Name of the pod, to know its turn when tables under old data keys are compacted
+    #[arg(long, env = "POD_NAME")]
+    pub pod: Option<String>,
+    /// Address of the pod, at which TiKV is asked for compactions
+    #[arg(long, env = "POD_IP")]
+    pub pod_ip: Option<IpAddr>,
     /// Seconds between two measurements of the data directory
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u64).range(1..=86400))]
     pub measure_every: u64,
@@ -61,7 +71,13 @@ pub fn main(args: &AgentArgs) -> ExitCode {
 fn run(args: &AgentArgs) -> Result<(), Box<dyn std::error::Error>> {
     let config =
         std::fs::read_to_string(&args.config).map_err(StoreError::io("reading", &args.config))?;
+    let tls = StoreConfig::parse(&config)?.tls;
     let store = DataDir::new(config, args.data_dir.clone())?;
+    let tikv = args.pod.clone().zip(args.pod_ip).map(|(pod, ip)| {
+        // An address of a pod is in no certificate, but every store's certificate has this name.
+        let endpoint = Endpoint::new(ip.to_string(), GRPC_PORT).named("localhost");
+        (pod, Tikv { endpoint, tls })
+    });
     let settings = Settings {
         data_dir: store.path().clone(),
         desired: args.desired.clone(),
@@ -70,6 +86,7 @@ fn run(args: &AgentArgs) -> Result<(), Box<dyn std::error::Error>> {
         run: args.run.clone(),
         listen: args.listen,
         measure_every: Duration::from_secs(args.measure_every),
+        tikv,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -58,7 +58,13 @@ impl Configuration {
 }
 
 /// Reasons that a person should hear of once, when they come.
-const WARNINGS: [&str; 3] = ["AgentFailed", "AgentError", "CaEnds"];
+const WARNINGS: [&str; 5] = [
+    "AgentFailed",
+    "AgentError",
+    "CaEnds",
+    "CompactionFailed",
+    "CompactionNotEnough",
+];
 
 impl Facts<'_> {
     fn key_refused(&self) -> bool {
@@ -90,7 +96,7 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> TikvSecurityStatus {
     set.push(configuration(facts));
     set.push(rollout(facts));
     set.push(master_key(facts));
-    set.push(data(facts, &status));
+    set.push(data(facts, &status, now));
     set.push(match blocker {
         Some(blocker) => (condition::BLOCKED, true, blocker.reason, blocker.text()),
         None => (
@@ -101,12 +107,20 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> TikvSecurityStatus {
         ),
     });
     let first = set.iter().find(|one| one.0 != condition::BLOCKED && !one.1);
+    let left = set
+        .iter()
+        .find(|one| one.2 == reason::OLD_KEYS_UNTIL_RESTART);
     let (why, text) = match (blocker, first) {
         (Some(blocker), _) => (reason::BLOCKED, blocker.text()),
         (None, Some(first)) => (first.2, first.3.clone()),
         (None, None) => (
             reason::AS_DESIRED,
-            "Everything is as desired and proven".to_owned(),
+            left.map_or("Everything is as desired and proven".to_owned(), |left| {
+                format!(
+                    "As desired and proven, as far as it goes without a restart: {}",
+                    left.3
+                )
+            }),
         ),
     };
     let ready = why == reason::AS_DESIRED;
@@ -308,7 +322,7 @@ fn master_key(facts: &Facts<'_>) -> Verdict {
     }
 }
 
-fn data(facts: &Facts<'_>, status: &TikvSecurityStatus) -> Verdict {
+fn data(facts: &Facts<'_>, status: &TikvSecurityStatus, now: Timestamp) -> Verdict {
     let verdict = |good, why, text: String| (condition::DATA_ENCRYPTED, good, why, text);
     let (Some(told), Some(sum)) = (facts.told, &status.encryption) else {
         if facts.observed.resource.spec.encryption.is_some() {
@@ -346,6 +360,10 @@ fn data(facts: &Facts<'_>, status: &TikvSecurityStatus) -> Verdict {
                 sum.encrypted
             ),
         );
+    }
+    if told.state.compaction.is_some() {
+        let (good, why, text) = super::compaction::verdict(facts.observed, told, now);
+        return verdict(good, why, text);
     }
     if sum.stores_total > 0 && sum.stores_as_desired == sum.stores_total {
         return verdict(
@@ -397,6 +415,8 @@ fn encryption(observed: &Observed, told: &Told) -> EncryptionStatus {
         bytes,
         encrypted_bytes,
         plaintext_bytes: sum(|c| c.plaintext_bytes),
+        old_key_table_bytes: sum(|c| c.old_keys.as_ref().map_or(0, |old| old.tables.bytes)),
+        old_key_bytes_until_restart: sum(|c| c.old_keys.as_ref().map_or(0, |old| old.left().bytes)),
         encrypted: share,
     }
 }

@@ -6,6 +6,7 @@ use std::num::{NonZeroU8, NonZeroU64};
 
 use jiff::SignedDuration;
 
+use super::compaction;
 use super::names::{
     AZURE_CERTIFICATE, CREDENTIALS, GOOGLE_CREDENTIALS, MASTER_KEY, MASTER_KEY_FILE, Part,
 };
@@ -88,6 +89,8 @@ pub struct EncryptionDesired {
     pub verification: Verification,
     /// What a run may take.
     pub limits: RunLimits,
+    /// Mode Compaction, and how many threads of TiKV one may use.
+    pub compaction: Option<NonZeroU8>,
 }
 
 /// One key of a Secret as a file in the pod.
@@ -199,6 +202,8 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
                     "Write auth.kubernetes or auth.appRole, or environment: staging.",
                 ));
             }
+            let limits = limits(&wanted.reencryption.limits)?;
+            let compaction = compaction::mode(wanted, &limits)?;
             Some(EncryptionDesired {
                 config: EncryptionConfig {
                     method: wanted.method,
@@ -212,7 +217,8 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
                 rotation_period: wanted.data_key_rotation_period.get(),
                 policy: wanted.reencryption.policy,
                 verification: wanted.reencryption.verification,
-                limits: limits(&wanted.reencryption.limits)?,
+                limits,
+                compaction,
             })
         }
     };

@@ -4,6 +4,7 @@
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::ConfigMap;
 
+use super::compaction;
 use super::desired::{Blocker, EncryptionDesired};
 use super::names::{Part, agent_config};
 use super::objects::{annotation, is_ours, metadata};
@@ -55,6 +56,7 @@ pub fn tell(
         verification: encryption.verification,
         limits: encryption.limits,
         decrypt: !method.encrypts(),
+        compaction: compaction::order(encryption, before.as_ref()),
         allowed_names: vec![Part::Client.common_name(observed.name(), observed.namespace())],
     };
     let mut since = now;
@@ -71,11 +73,23 @@ pub fn tell(
         if (asked || passed) && method.encrypts() {
             state.data_key_not_before = Some(now);
         }
+        if passed && !asked && state.compaction.is_some() {
+            // Keys that TiKV has made itself meanwhile are new enough: nothing has to be waited for.
+            let since = compaction::present_keys_since(observed);
+            state.data_key_not_before = before.state.data_key_not_before.max(since);
+        }
         state.generation = before.state.generation;
         if state == before.state {
             since = before.since;
         } else {
             state.generation += 1;
+        }
+        let told = Told { state, since };
+        let turn = compaction::turn(observed, &told, now);
+        state = told.state;
+        // Whose turn it is is news for two pods, and nobody has to answer it.
+        if let Some(order) = &mut state.compaction {
+            order.turn = turn;
         }
         if state == before.state && answered.unwrap_or_default() == request {
             return Ok((before.clone(), None));

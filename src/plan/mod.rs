@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 
 pub mod action;
 pub mod checks;
+pub mod compaction;
 pub mod conditions;
 pub mod desired;
 pub mod detect;
@@ -83,6 +84,8 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
         .transpose()?
         .map_or((None, None), |(told, map)| (Some(told), map));
     let obstacle = policy::satisfied(observed).map_err(Obstacle::Policy);
+    let obstacle =
+        obstacle.and_then(|()| compaction::permitted(observed, desired).map_err(Obstacle::Policy));
     let obstacle = obstacle.and_then(|()| checks::master_key(observed).map_err(Obstacle::Key));
     let obstacle =
         obstacle.and_then(|()| wrapped::make(observed, desired).map_err(Obstacle::WrappedKey));
@@ -148,7 +151,7 @@ fn has_finalizer(observed: &Observed) -> bool {
 
 /// What forbids new work, but not that what runs goes on.
 enum Obstacle {
-    /// A policy is violated: always a matter for a person.
+    /// A policy is violated, or a mode can not do what is asked for: always a matter for a person.
     Policy(Blocker),
     /// The wrapped master key is lost or not ours: always a matter for a person.
     WrappedKey(Blocker),

@@ -94,7 +94,9 @@ impl PodView<'_> {
 
 fn unsatisfied(report: &AgentReport, told: &Told) -> bool {
     let at_rest = matches!(report.phase, AgentPhase::Watching | AgentPhase::Held);
-    told.state.reencrypt && at_rest && !report.satisfied
+    // In mode Compaction a running store is not restarted for its data.
+    let by_restart = told.state.reencrypt && told.state.compaction.is_none();
+    by_restart && at_rest && !report.satisfied
 }
 
 /// Whether the last run got further and ended because its time was over: the next one goes on from there.

@@ -195,7 +195,13 @@ fn agent(
         wrapped.agent_mounts(&mut mounts);
         args.push(json!(wrapped.argument()));
     }
-    let mut container = json!({
+    let own = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}});
+    let mut variables = vec![
+        own("POD_NAME", "metadata.name"),
+        own("POD_IP", "status.podIP"),
+    ];
+    variables.extend_from_slice(env);
+    json!({
         "name": AGENT_CONTAINER,
         "image": image,
         "restartPolicy": "Always",
@@ -212,11 +218,8 @@ fn agent(
         },
         "securityContext": security_context(pod, tikv),
         "resources": {"requests": {"cpu": "100m", "memory": "64Mi"}},
-    });
-    if !env.is_empty() {
-        container["env"] = json!(env);
-    }
-    container
+        "env": variables,
+    })
 }
 
 /// Restricted, under TiKV's own user, because the files are TiKV's.

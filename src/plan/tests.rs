@@ -6,6 +6,7 @@
     clippy::default_trait_access
 )]
 
+mod compaction;
 mod journeys;
 mod limits;
 mod policy;

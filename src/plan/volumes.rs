@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::compaction;
 use super::keys::Told;
 use super::objects::owned;
 use super::observed::Observed;
@@ -78,7 +79,9 @@ fn volume(observed: &Observed, told: &Told, pod: &PodView<'_>) -> TikvVolume {
         message: Some(message),
         store_id: pod.store.map(|store| store.id).or(before.store_id),
         encrypted: coverage.map(|coverage| share(coverage.encrypted_bytes, coverage.bytes)),
-        progress: running.map(|progress| share(progress.bytes_done, progress.bytes_total)),
+        progress: running
+            .map(|progress| share(progress.bytes_done, progress.bytes_total))
+            .or_else(|| compaction::progress(pod.report?)),
         report,
         unreachable,
         served: served(observed, pod.name),
@@ -112,6 +115,9 @@ fn stand(told: &Told, pod: &PodView<'_>, unreachable: Option<&str>) -> (VolumePh
         );
     }
     let answers = report.desired_generation == told.state.generation;
+    if let Some(stand) = compaction::stand(told, pod) {
+        return stand;
+    }
     if pod.failed(told) || (!answers && report.error.is_some()) {
         return (VolumePhase::Failed, problem(report));
     }

@@ -1,5 +1,7 @@
-//! What is known of TiKV and PD: their configuration files, PD's API, TiKV's status port.
+//! What is known of TiKV and PD: their configuration files, PD's API, TiKV's status port and debug
+//! service.
 
+pub mod debug_service;
 pub mod encryption_config;
 pub mod http;
 pub mod pd;

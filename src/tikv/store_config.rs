@@ -9,6 +9,8 @@ pub struct StoreConfig {
     pub data_dir: Option<String>,
     /// `security.encryption.enable-file-dictionary-log`.
     pub file_dictionary_log: bool,
+    /// `security.ca-path` is set: its ports speak TLS.
+    pub tls: bool,
     /// The configuration is one of TiFlash, or of the TiKV within it (facts, encryption at rest §6.7).
     pub tiflash: bool,
     elsewhere: Vec<(String, String)>,
@@ -45,6 +47,7 @@ impl StoreConfig {
             file_dictionary_log: find(&document, "security.encryption.enable-file-dictionary-log")
                 .and_then(Item::as_bool)
                 .unwrap_or(true),
+            tls: string("security.ca-path").is_some(),
             tiflash: find(&document, "flash").is_some()
                 || string("server.labels.engine").is_some_and(|engine| engine == "tiflash")
                 || string("server.engine-addr").is_some(),
@@ -79,7 +82,7 @@ mod tests {
         )
         .unwrap();
         assert_eq!(config.data_dir.as_deref(), Some("/var/lib/tikv"));
-        assert!(!config.file_dictionary_log);
+        assert!(!config.file_dictionary_log && !config.tls);
         assert_eq!(
             config.elsewhere(),
             [("raft-engine/".to_owned(), "/raft".to_owned())]

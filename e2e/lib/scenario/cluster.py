@@ -10,6 +10,8 @@ from lib.wait import until
 REPLICAS = 3
 TIKV = "demo-tikv"
 PD = "demo-pd"
+# Where variables of a container stand in tikv.yaml.
+INDENT = " " * 12
 PD_ENDPOINTS = [f"demo-pd-{index}.demo-pd-peer" for index in range(REPLICAS)]
 
 
@@ -35,10 +37,11 @@ class TikvCluster:
         for pod in self.stores if store else []:
             volumes.fill(self.namespace, f"data-{pod}", store or b"")
 
-    def deploy(self) -> None:
-        """Applies the manifests."""
+    def deploy(self, environment: Optional[dict[str, str]] = None) -> None:
+        """Applies the manifests; `environment` is added to that of TiKV's container."""
         namespaces.apply(self.namespace, "pd.yaml")
-        namespaces.apply(self.namespace, "tikv.yaml")
+        named = "".join(f"{INDENT}- name: {name}\n{INDENT}  value: {value!r}\n" for name, value in (environment or {}).items())
+        namespaces.apply(self.namespace, "tikv.yaml", {f"{INDENT}- name: POD_NAME\n": f"{named}{INDENT}- name: POD_NAME\n"})
 
     def wait_ready(self, timeout: float = 180) -> None:
         """Waits until all pods are ready."""

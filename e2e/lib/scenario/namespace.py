@@ -1,6 +1,7 @@
 """A namespace of one case or demo."""
 
 from pathlib import Path
+from typing import Optional
 
 from lib import kube, settings
 from lib.cluster import storage
@@ -48,9 +49,12 @@ def delete(namespace: str) -> None:
     storage.discard(namespace)
 
 
-def apply(namespace: str, manifest: str) -> None:
-    """Applies a file of `e2e/manifests` with the images in use."""
-    kube.kubectl("apply", f"--namespace={namespace}", "--filename=-", stdin=text(MANIFESTS / manifest))
+def apply(namespace: str, manifest: str, changes: Optional[dict[str, str]] = None) -> None:
+    """Applies a file of `e2e/manifests` with the images in use, and with further changes of its text."""
+    content = text(MANIFESTS / manifest)
+    for written, wanted in (changes or {}).items():
+        content = content.replace(written, wanted)
+    kube.kubectl("apply", f"--namespace={namespace}", "--filename=-", stdin=content)
 
 
 def text(path: Path) -> str:

@@ -39,13 +39,18 @@ def make_resource(context: Context, change: Optional[Change] = None) -> Kms:
     return kms
 
 
-def secured_cluster(context: Context, rows: int = 2000, change: Optional[Change] = None) -> Client:
-    """A cluster that was new when it was secured, with rows in it and a client at work."""
+def secured_cluster(
+    context: Context,
+    rows: int = 2000,
+    change: Optional[Change] = None,
+    environment: Optional[dict[str, str]] = None,
+) -> Client:
+    """A cluster that was new when it was secured, with rows in it and a client at work; `environment` is for TiKV."""
     with step("volumes"):
         context.cluster.prepare_volumes()
     make_resource(context, change)
     with step("PD and TiKV deployed, Ready=True"):
-        context.cluster.deploy()
+        context.cluster.deploy(environment)
         context.resource.wait_condition("Ready", timeout=READY)
     client = Client(context.namespace)
     with step(f"{rows} rows written, client keeps reading and writing"):

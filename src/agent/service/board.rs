@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use jiff::Timestamp;
 
 use super::store::{Measurement, Problem};
+use crate::api::compaction::CompactionReport;
 use crate::api::report::{AgentPhase, AgentReport, Progress};
 
 /// The current report.
@@ -25,6 +26,7 @@ impl Board {
             satisfied: false,
             error: None,
             progress: None,
+            compaction: None,
             coverage: None,
             findings: Vec::new(),
             measured_at: None,
@@ -73,6 +75,17 @@ impl Board {
 
     pub(super) fn no_error(&self) {
         self.lock().error = None;
+    }
+
+    pub(super) fn compaction(&self, compaction: Option<CompactionReport>) {
+        let mut report = self.lock();
+        let error = |report: &Option<CompactionReport>| report.as_ref()?.error.clone();
+        if let Some(new) =
+            error(&compaction).filter(|new| error(&report.compaction).as_ref() != Some(new))
+        {
+            tracing::error!(code = new.code, remedy = new.remedy, "{}", new.message);
+        }
+        report.compaction = compaction;
     }
 
     pub(super) fn measured(&self, measurement: Measurement, now: Timestamp) {

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::store::{Locked, Measurement, Need, Outcome, Problem, Store, Watch};
+use crate::agent::compaction;
 use crate::agent::dictionaries::Sealer;
 use crate::agent::error::StoreError;
 use crate::agent::guard::{self, Mark};
@@ -165,12 +166,21 @@ impl Store for DataDir {
         self.with(|store| {
             let measured = store.measure()?;
             let mut findings = measured.findings;
+            let mut coverage = measured.coverage;
+            coverage.old_keys = desired
+                .filter(|desired| desired.method.encrypts())
+                .and_then(|desired| desired.data_key_not_before)
+                .map(|limit| compaction::old_keys(&measured.inventory, &measured.state, limit));
+            let by_compaction = desired.is_some_and(|desired| desired.compaction.is_some());
             let satisfied = match desired.map(target) {
                 None => false,
                 Some(None) => true,
                 Some(Some(target)) => {
                     match plan::plan(&measured.inventory, &measured.state, &target) {
-                        Ok(work) => work.is_done(),
+                        Ok(work) => {
+                            work.is_done()
+                                || by_compaction && compaction::only_restart_left(&work, &target)
+                        }
                         Err(refusal) => {
                             findings.insert(0, *problem(&StoreError::Refused(refusal)));
                             false
@@ -179,7 +189,7 @@ impl Store for DataDir {
                 }
             };
             Ok(Measurement {
-                coverage: measured.coverage,
+                coverage,
                 findings,
                 satisfied,
             })

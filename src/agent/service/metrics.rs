@@ -79,6 +79,22 @@ pub(super) fn text(report: &AgentReport) -> String {
             add(&mut registry, name, help, value);
         }
     }
+    if let Some(old) = report.coverage.as_ref().and_then(|coverage| coverage.old_keys.as_ref()) {
+        for (name, help, value) in [
+            (
+                "store_old_key_table_bytes",
+                "Bytes of tables under data keys that are to be given up",
+                old.tables.bytes,
+            ),
+            (
+                "store_old_key_bytes_until_restart",
+                "Bytes of other files under such keys, until the store restarts",
+                old.left().bytes,
+            ),
+        ] {
+            add(&mut registry, name, help, value);
+        }
+    }
     if let Some(progress) = &report.progress {
         for (name, help, value) in [
             ("run_files", "Files to rewrite", progress.files_total),

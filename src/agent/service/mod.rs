@@ -4,6 +4,7 @@
 //! of their own. They meet at the [`board`].
 
 pub mod board;
+pub mod compactor;
 pub mod data_dir;
 pub mod desired;
 pub mod gate;
@@ -24,6 +25,7 @@ use tokio::signal::unix::{SignalKind, signal};
 pub use store::{Locked, Measurement, Need, Outcome, Problem, Store, Watch};
 
 use self::board::Board;
+use self::compactor::{Compactor, Rhythm, Tikv};
 use self::desired::DesiredFile;
 use self::gate::Gate;
 use self::lifecycle::Lifecycle;
@@ -49,6 +51,8 @@ pub struct Settings {
     pub listen: SocketAddr,
     /// Time between two measurements.
     pub measure_every: Duration,
+    /// The pod, and where its TiKV is; without them nothing is compacted.
+    pub tikv: Option<(String, Tikv)>,
 }
 
 /// Why the process could not do its work at all.
@@ -92,6 +96,18 @@ pub async fn run(settings: Settings, store: impl Store + 'static) -> Result<(), 
     let listener = listener.map_err(|error| ServiceError::Listen(settings.listen, error))?;
     let server = Server::new(&settings.tls, desired.clone(), board.clone());
     tokio::spawn(server.serve(listener));
+
+    if let Some((pod, tikv)) = settings.tikv.clone() {
+        let compactor = Compactor {
+            desired: desired.clone(),
+            board: board.clone(),
+            identity: settings.tls.clone(),
+            pod,
+            tikv,
+            rhythm: Rhythm::DEFAULT,
+        };
+        tokio::spawn(compactor.run());
+    }
 
     let lifecycle = Lifecycle {
         store,

@@ -183,9 +183,13 @@ pub struct SecretKeyRef {
 }
 
 /// What happens to files that exist already.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("!has(self.mode) || self.mode != 'Compaction' || !has(self.limits) || (!has(self.limits.bytesPerSecond) && !has(self.limits.requestsPerSecond) && !has(self.limits.timeLimit))").message("mode Compaction knows limits.threads alone: TiKV's own rocksdb.rate-bytes-per-sec bounds what a compaction writes; take bytesPerSecond, requestsPerSecond and timeLimit out, or write mode: Restart"))]
 pub struct Reencryption {
+    /// How old data keys are got rid of.
+    #[serde(default)]
+    pub mode: ReencryptionMode,
     /// When they are rewritten.
     #[serde(default)]
     pub policy: ReencryptionPolicy,
@@ -227,6 +231,18 @@ impl ReencryptionLimits {
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
+}
+
+/// How old data keys are got rid of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ReencryptionMode {
+    /// Store by store, by the agent, while TiKV is stopped: every file.
+    #[default]
+    Restart,
+    /// Store by store, by a full compaction of the running TiKV: tables only, under the data key that TiKV made last. Manifests,
+    /// options, logs and blobs stay under old data keys until a store restarts for another reason. Not for the first encryption,
+    /// another method or plaintext.
+    Compaction,
 }
 
 /// When existing files are rewritten.

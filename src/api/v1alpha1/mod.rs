@@ -16,7 +16,7 @@ pub use cluster::{Cluster, ConfigMapRef, StatefulSetRef, Workload};
 pub use duration::{GoDuration, InvalidDuration};
 pub use encryption::{
     AwsKms, AzureKeyVault, Encryption, FileMasterKey, GcpKms, GcpVendor, MasterKey, Reencryption,
-    ReencryptionLimits, ReencryptionPolicy, SecretKeyRef, SecretRef,
+    ReencryptionLimits, ReencryptionMode, ReencryptionPolicy, SecretKeyRef, SecretRef,
 };
 pub use master_key::MasterKeyChoice;
 pub use policy::{

@@ -47,6 +47,8 @@ pub mod reason {
     pub const UNKNOWN: &str = "Unknown";
     /// See the condition Blocked.
     pub const BLOCKED: &str = "Blocked";
+    /// Every table is under a new data key; other files are under old ones until their stores restart.
+    pub const OLD_KEYS_UNTIL_RESTART: &str = "OldKeysUntilRestart";
     /// TLS on a live plaintext cluster needs permission for downtime.
     pub const DOWNTIME_NOT_ALLOWED: &str = "DowntimeNotAllowed";
 }
@@ -217,6 +219,12 @@ pub struct EncryptionStatus {
     pub encrypted_bytes: u64,
     /// Bytes in the clear.
     pub plaintext_bytes: u64,
+    /// Bytes of tables under data keys that are to be given up.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub old_key_table_bytes: u64,
+    /// Bytes of other files under such keys, which a compaction does not reach: until their stores restart.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub old_key_bytes_until_restart: u64,
     /// Encrypted share, as `100%`. Rounded down: 100% means all.
     pub encrypted: String,
 }
@@ -262,4 +270,12 @@ pub enum RotationKind {
     MasterKey,
     /// Every leaf certificate was issued anew.
     Certificates,
+}
+
+#[allow(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde passes a reference"
+)]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }

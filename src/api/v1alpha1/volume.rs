@@ -117,6 +117,8 @@ pub enum VolumePhase {
     Held,
     /// The agent tried and could not.
     Failed,
+    /// TiKV runs, and its tables are compacted under a new data key, or wait for that.
+    Compacting,
     /// Every file is as desired.
     AsDesired,
 }

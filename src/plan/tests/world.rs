@@ -573,6 +573,7 @@ fn report(generation: i64, satisfied: bool) -> AgentReport {
         satisfied,
         error: None,
         progress: None,
+        compaction: None,
         coverage: Some(Coverage {
             bytes: 100,
             encrypted_bytes: if satisfied { 100 } else { 0 },

@@ -186,8 +186,13 @@ impl Engine {
 
     /// Writes all tables of a family anew.
     pub fn compact(&self, family: Family) -> Result<()> {
+        self.compact_by(family, 1, true)
+    }
+
+    /// Compacts a family; with `force` the tables of the lowest level are written anew as well.
+    pub fn compact_by(&self, family: Family, threads: u32, force: bool) -> Result<()> {
         // SAFETY: the engine is open.
-        checked(unsafe { raw::engine_compact(self.raw, family as u32) })
+        checked(unsafe { raw::engine_compact(self.raw, family as u32, threads, i32::from(force)) })
     }
 }
 

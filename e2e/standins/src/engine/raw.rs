@@ -104,7 +104,12 @@ unsafe extern "C" {
         tell: Tell,
     ) -> *mut c_char;
     pub fn engine_flush(engine: *mut Engine) -> *mut c_char;
-    pub fn engine_compact(engine: *mut Engine, family: u32) -> *mut c_char;
+    pub fn engine_compact(
+        engine: *mut Engine,
+        family: u32,
+        threads: u32,
+        force: c_int,
+    ) -> *mut c_char;
     pub fn engine_inflate(kind: c_int, input: Part, output: *mut c_char, length: usize) -> c_int;
     pub fn free(memory: *mut c_void);
 }

@@ -394,10 +394,13 @@ char* engine_flush(Engine* engine) {
   return status.ok() ? nullptr : Text(status);
 }
 
-// Writes all tables of a family again, the lowest level too: data on disk then has the current data key.
-char* engine_compact(Engine* engine, uint32_t family) {
+// Compacts a family. With `force` the lowest level is written again too: its tables then have the current data key.
+char* engine_compact(Engine* engine, uint32_t family, uint32_t threads, int force) {
   CompactRangeOptions options;
-  options.bottommost_level_compaction = BottommostLevelCompaction::kForce;
+  options.exclusive_manual_compaction = false;
+  options.max_subcompactions = threads;
+  options.bottommost_level_compaction =
+      force ? BottommostLevelCompaction::kForce : BottommostLevelCompaction::kIfHaveCompactionFilter;
   Status status = engine->db->CompactRange(options, engine->families[family], nullptr, nullptr);
   return status.ok() ? nullptr : Text(status);
 }

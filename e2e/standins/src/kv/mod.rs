@@ -1,7 +1,8 @@
-//! The `tikvpb.Tikv` service, and what stores say to one another.
+//! The `tikvpb.Tikv` and `debugpb.Debug` services, and what stores say to one another.
 
 mod batch;
 mod context;
+mod debug;
 mod raw;
 mod transactions;
 
@@ -24,7 +25,10 @@ pub async fn handle(store: Arc<Replicas>, call: Call) -> Reply {
         "/tikvpb.Tikv/BatchCommands" => batch::handle(&store, &call.body).await,
         // `grpc.health.v1`: it serves.
         "/grpc.health.v1.Health/Check" => Reply::Message(vec![8, 1]),
-        path => one(&store, path, &call.body).await,
+        path => match debug::handle(&store, path, &call.body).await {
+            Some(reply) => reply,
+            None => one(&store, path, &call.body).await,
+        },
     }
 }
 

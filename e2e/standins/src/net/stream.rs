@@ -12,6 +12,7 @@ use tokio::sync::mpsc::Receiver;
 
 /// Status codes of gRPC that are in use.
 pub const UNKNOWN: u32 = 2;
+pub const INVALID_ARGUMENT: u32 = 3;
 pub const FAILED_PRECONDITION: u32 = 9;
 pub const UNIMPLEMENTED: u32 = 12;
 pub const UNAVAILABLE: u32 = 14;

@@ -45,6 +45,8 @@ pub struct Replicas {
     regions: Mutex<Vec<Arc<Replica>>>,
     // How many other stores must have an entry.
     needed: AtomicU64,
+    /// Held by the call of the debug service that is worked on.
+    pub debugger: Arc<tokio::sync::Mutex<()>>,
     _directory_lock: std::fs::File,
 }
 
@@ -66,6 +68,7 @@ impl Replicas {
             peers: Mutex::default(),
             regions: Mutex::default(),
             needed: AtomicU64::new(u64::MAX),
+            debugger: Arc::default(),
             _directory_lock: lock,
         })
     }

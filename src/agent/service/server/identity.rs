@@ -14,7 +14,7 @@ use crate::tls::server;
 
 /// Why there is no certificate to show.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum IdentityError {
+pub(in crate::agent::service) enum IdentityError {
     /// Not there yet, or not readable.
     #[error("{0} can not be read: {1}")]
     Unreadable(String, io::Error),
@@ -41,7 +41,7 @@ impl Identity {
     /// The configuration for the next handshake. While a new set is unusable the last good one stays.
     pub(super) fn current(&self) -> Result<Arc<ServerConfig>, IdentityError> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let made = self.read().and_then(|set| {
+        let made = read(&self.directory).and_then(|set| {
             let digest = digest(&set);
             match &*last {
                 Some((same, config)) if *same == digest => Ok((digest, config.clone())),
@@ -63,22 +63,23 @@ impl Identity {
         }
     }
 
-    fn read(&self) -> Result<TlsSet, IdentityError> {
-        let file = |name: &str| {
-            let path = self.directory.join(name);
-            std::fs::read(&path)
-                .map_err(|error| IdentityError::Unreadable(path.display().to_string(), error))
-        };
-        Ok(TlsSet {
-            ca: file("ca.crt")?,
-            certificate: file("tls.crt")?,
-            key: PrivatePem::new(file("tls.key")?),
-        })
-    }
-
     fn unusable(&self, error: ClientError) -> IdentityError {
         IdentityError::Unusable(self.directory.display().to_string(), error)
     }
+}
+
+/// The set in `directory` as it is now.
+pub(in crate::agent::service) fn read(directory: &Path) -> Result<TlsSet, IdentityError> {
+    let file = |name: &str| {
+        let path = directory.join(name);
+        std::fs::read(&path)
+            .map_err(|error| IdentityError::Unreadable(path.display().to_string(), error))
+    };
+    Ok(TlsSet {
+        ca: file("ca.crt")?,
+        certificate: file("tls.crt")?,
+        key: PrivatePem::new(file("tls.key")?),
+    })
 }
 
 fn digest(set: &TlsSet) -> [u8; 32] {

@@ -1,6 +1,6 @@
 //! The agent's HTTPS server: mutual TLS, a few readers, no secrets.
 
-mod identity;
+pub(super) mod identity;
 mod routes;
 
 use std::path::Path;
