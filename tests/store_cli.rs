@@ -8,13 +8,19 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
 
 use data_dir::{DataDir, SEEN_AS, codes, hex, stores};
+use jiff::Timestamp;
+use prost::Message as _;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use tikv_security::agent::service::data_dir::DataDir as AgentStore;
 use tikv_security::agent::service::store::{Locked, Need, Outcome, Store as _, Watch};
+use tikv_security::api::compaction::CompactionOrder;
 use tikv_security::api::desired::{DesiredState, RunLimits, Verification};
 use tikv_security::api::method::Method;
 use tikv_security::api::report::{AgentPhase, Progress};
+use tikv_security::crypto::secret::SecretBytes;
+use tikv_security::format::envelope;
+use tikv_security::kms::MasterKey;
 
 fn exit_of(store: &DataDir, arguments: &[&str]) -> i32 {
     store.run(arguments).status.code().unwrap()
@@ -305,6 +311,93 @@ fn the_agent_seals_key_dict_under_the_present_master_key_before_tikv_starts() {
     store.master_key = stores().join("keys/master2.key");
     assert_eq!(store.dictionaries().1, keys, "the data keys are others");
     fs::remove_file(path).unwrap();
+}
+
+#[test]
+fn in_mode_compaction_tables_must_go_and_what_stays_until_a_restart_is_named() {
+    let store = DataDir::small("aes256");
+    let here = store.path().to_string_lossy().into_owned();
+    // A second data key with the bytes of the first, so that content fits whichever an entry names.
+    let (_, mut keys) = store.dictionaries();
+    let mut young = keys.keys[&keys.current_key_id].clone();
+    young.creation_time += 100;
+    let limit = i64::try_from(young.creation_time).unwrap();
+    keys.current_key_id = 77;
+    keys.keys.insert(77, young);
+    let master = MasterKey::from_file(&store.master_key).unwrap();
+    let sealed = master.seal(&SecretBytes::new(keys.encode_to_vec()), None);
+    fs::write(
+        store.at("key.dict"),
+        envelope::seal_encrypted(&sealed.unwrap()),
+    )
+    .unwrap();
+    store.change_entries(|entries| {
+        let moved = entries.iter();
+        *entries = moved
+            .map(|(name, entry)| (name.replace(SEEN_AS, &here), entry.clone()))
+            .collect();
+    });
+    let path = config(&store, "master.key", "master2.key");
+    let text = fs::read_to_string(&path).unwrap().replace(SEEN_AS, &here);
+    fs::remove_file(path).unwrap();
+    let mut agent = AgentStore::new(text, None).unwrap();
+    let desired = |threads: Option<u8>| DesiredState {
+        generation: 1,
+        method: Method::Aes256Ctr,
+        data_key_not_before: Some(Timestamp::from_second(limit).unwrap()),
+        reencrypt: true,
+        verification: Verification::Full,
+        decrypt: false,
+        allowed_names: Vec::new(),
+        limits: RunLimits::default(),
+        compaction: threads.map(|threads| CompactionOrder {
+            threads: threads.try_into().unwrap(),
+            turn: None,
+        }),
+    };
+    let before = agent.measure(Some(&desired(Some(1)))).unwrap();
+    let old = before.coverage.old_keys.unwrap();
+    let tables = store
+        .files()
+        .into_iter()
+        .filter(|path| path.starts_with("db/") && path.ends_with(".sst"));
+    assert_eq!(old.tables.files, tables.count() as u64);
+    assert!(old.tables.bytes > 0 && !before.satisfied);
+    assert_eq!(
+        before.coverage.current_data_key_made_at,
+        desired(None).data_key_not_before
+    );
+
+    // What a compaction does to the entries.
+    store.change_entries(|entries| {
+        for (name, entry) in entries {
+            if name.ends_with(".sst") {
+                entry.key_id = 77;
+            }
+        }
+    });
+    let after = agent.measure(Some(&desired(Some(1)))).unwrap();
+    assert!(after.satisfied);
+    let old = after.coverage.old_keys.unwrap();
+    assert_eq!(old.tables.files, 0);
+    let kinds: Vec<&str> = old
+        .until_restart
+        .iter()
+        .map(|one| one.kind.as_str())
+        .collect();
+    for kind in ["identity", "manifest", "options", "raft-log"] {
+        assert!(kinds.contains(&kind), "{kind}: {kinds:?}");
+    }
+    // Mode Restart is not content with that, and plaintext is never acceptable.
+    assert!(!agent.measure(Some(&desired(None))).unwrap().satisfied);
+    store.change_entries(|entries| entries.retain(|name, _| !name.ends_with("IDENTITY")));
+    let ciphertext = fs::metadata(store.at("db/IDENTITY")).unwrap().len();
+    fs::write(
+        store.at("db/IDENTITY"),
+        "a".repeat(usize::try_from(ciphertext).unwrap()),
+    )
+    .unwrap();
+    assert!(!agent.measure(Some(&desired(Some(1)))).unwrap().satisfied);
 }
 
 #[test]

@@ -79,7 +79,11 @@ pub(super) fn text(report: &AgentReport) -> String {
             add(&mut registry, name, help, value);
         }
     }
-    if let Some(old) = report.coverage.as_ref().and_then(|coverage| coverage.old_keys.as_ref()) {
+    if let Some(old) = report
+        .coverage
+        .as_ref()
+        .and_then(|coverage| coverage.old_keys.as_ref())
+    {
         for (name, help, value) in [
             (
                 "store_old_key_table_bytes",

@@ -1,5 +1,7 @@
 //! Copies of the test stores, which a real TiKV wrote.
 
+#![allow(dead_code, reason = "not every test needs all of it")]
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
