@@ -79,26 +79,7 @@ pub(super) fn text(report: &AgentReport) -> String {
             add(&mut registry, name, help, value);
         }
     }
-    if let Some(old) = report
-        .coverage
-        .as_ref()
-        .and_then(|coverage| coverage.old_keys.as_ref())
-    {
-        for (name, help, value) in [
-            (
-                "store_old_key_table_bytes",
-                "Bytes of tables under data keys that are to be given up",
-                old.tables.bytes,
-            ),
-            (
-                "store_old_key_bytes_until_restart",
-                "Bytes of other files under such keys, until the store restarts",
-                old.left().bytes,
-            ),
-        ] {
-            add(&mut registry, name, help, value);
-        }
-    }
+    old_keys(report, &mut registry);
     if let Some(progress) = &report.progress {
         for (name, help, value) in [
             ("run_files", "Files to rewrite", progress.files_total),
@@ -115,6 +96,27 @@ pub(super) fn text(report: &AgentReport) -> String {
         }
     }
     render(&registry)
+}
+
+fn old_keys(report: &AgentReport, registry: &mut Registry) {
+    let coverage = report.coverage.as_ref();
+    let Some(old) = coverage.and_then(|coverage| coverage.old_keys.as_ref()) else {
+        return;
+    };
+    for (name, help, value) in [
+        (
+            "store_old_key_table_bytes",
+            "Bytes of tables under data keys that are to be given up",
+            old.tables.bytes,
+        ),
+        (
+            "store_old_key_bytes_until_restart",
+            "Bytes of other files under such keys, until the store restarts",
+            old.left().bytes,
+        ),
+    ] {
+        add(registry, name, help, value);
+    }
 }
 
 fn findings(report: &AgentReport, severity: Severity) -> u64 {
