@@ -40,8 +40,10 @@ class TikvCluster:
     def deploy(self, environment: Optional[dict[str, str]] = None) -> None:
         """Applies the manifests; `environment` is added to that of TiKV's container."""
         namespaces.apply(self.namespace, "pd.yaml")
-        named = "".join(f"{INDENT}- name: {name}\n{INDENT}  value: {value!r}\n" for name, value in (environment or {}).items())
-        namespaces.apply(self.namespace, "tikv.yaml", {f"{INDENT}- name: POD_NAME\n": f"{named}{INDENT}- name: POD_NAME\n"})
+        first = f"{INDENT}- name: POD_NAME\n"
+        variables = (environment or {}).items()
+        named = [f"{INDENT}- name: {name}\n{INDENT}  value: {value!r}\n" for name, value in variables]
+        namespaces.apply(self.namespace, "tikv.yaml", {first: "".join([*named, first])})
 
     def wait_ready(self, timeout: float = 180) -> None:
         """Waits until all pods are ready."""
