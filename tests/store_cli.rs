@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use data_dir::{DataDir, SEEN_AS, codes, hex, stores};
 use jiff::Timestamp;
 use prost::Message as _;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitOptions, kill_process, waitpid};
 use serde_json::Value;
 use tikv_security::agent::service::data_dir::DataDir as AgentStore;
 use tikv_security::agent::service::store::{Locked, Need, Outcome, Store as _, Watch};
@@ -182,6 +182,27 @@ fn a_signal_stops_at_a_safe_place() {
     }
     assert_eq!(store.document(&["reencrypt", "--resume"])["resumed"], true);
     assert_eq!(store.document(&["reencrypt", "--resume"])["resumed"], false);
+    assert_eq!(store.contents(), before);
+    assert_eq!(exit_of(&store, &["verify", "--require", "aes128-ctr"]), 0);
+}
+
+#[test]
+fn a_suspended_run_stands_still_and_goes_on() {
+    let store = wide();
+    let before = store.contents();
+    let mut child = spawn(&store, &["reencrypt", "--to", "aes128-ctr"]);
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    lines.next().unwrap().unwrap();
+    signal(&child, Signal::STOP);
+    let stopped = waitpid(Some(Pid::from_child(&child)), WaitOptions::UNTRACED).unwrap();
+    assert!(stopped.unwrap().1.stopped());
+    let image = store.image();
+    // TiKV is held back meanwhile, and everybody can see why.
+    assert_eq!(exit_of(&store, &["verify"]), 5);
+    assert!(store.image() == image);
+    signal(&child, Signal::CONT);
+    lines.for_each(|line| drop(line.unwrap()));
+    assert!(child.wait().unwrap().success());
     assert_eq!(store.contents(), before);
     assert_eq!(exit_of(&store, &["verify", "--require", "aes128-ctr"]), 0);
 }

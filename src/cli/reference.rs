@@ -34,8 +34,8 @@ Everything under a new data key. TiKV must be stopped; look first, then do it:
 tikv-security reencrypt /var/lib/tikv --config tikv.toml --to aes256-ctr --dry-run
 tikv-security reencrypt /var/lib/tikv --config tikv.toml --to aes256-ctr
 ```
-Ctrl-C, SIGTERM, `kill -9`, a crash of the machine: TiKV is held back, and the same command goes on where it stopped. To
-finish what is open and begin nothing new:
+Ctrl-C, SIGTERM, `kill -9`, a crash of the machine: TiKV is held back, and the same command goes on where it stopped. Ctrl-Z, or
+`kill -STOP`, makes a pause; `fg`, or `kill -CONT`, ends it. To finish what is open and begin nothing new:
 ```sh
 tikv-security reencrypt /var/lib/tikv --config tikv.toml --resume
 ```

@@ -4,7 +4,7 @@ mod contest;
 mod kernel;
 mod rivals;
 mod rocksdb;
-mod rust_crypto;
+pub mod rust_crypto;
 mod scratch;
 mod store;
 
@@ -81,16 +81,6 @@ pub enum Output {
     Table,
     /// One JSON document
     Json,
-}
-
-/// `cargo bench`: what `bench kernel` prints.
-pub fn cargo_bench() -> ExitCode {
-    main(&BenchArgs {
-        what: What::Kernel(KernelArgs {
-            rounds: 5,
-            output: Output::Table,
-        }),
-    })
 }
 
 /// Runs `bench`.

@@ -82,10 +82,11 @@ impl Backend {
     pub const fn needs(self) -> &'static [&'static str] {
         match self {
             Self::Avx512 => &[
-                "x86-64", "sse2", "ssse3", "aes", "avx2", "vaes", "avx512f", "avx512bw", "gfni",
+                "x86-64", "sse2", "ssse3", "aes", "avx", "avx2", "vaes", "avx512f", "avx512bw",
+                "gfni",
             ],
-            Self::Avx2 => &["x86-64", "sse2", "ssse3", "aes", "avx2", "vaes"],
-            Self::AesNi => &["x86-64", "sse2", "ssse3", "aes"],
+            Self::Avx2 => &["x86-64", "sse2", "ssse3", "aes", "avx", "avx2", "vaes"],
+            Self::AesNi => &["x86-64", "sse2", "ssse3", "aes", "avx"],
             Self::ArmV8 => &["aarch64", "neon", "aes"],
             Self::Portable => &[],
         }

@@ -9,8 +9,9 @@ use crate::crypto::kernel::round_keys::RoundKeys;
 macro_rules! aes {
     (
         $(#[$doc:meta])* $name:ident, features: $features:literal, blocks: $blocks:literal, vector: $vector:ident,
-        one: $one:literal, two: $two:literal, zero: $zero:ident, load: $load:ident, store: $store:ident, xor: $xor:ident, broadcast: $broadcast:ident,
-        add: $add:ident, shuffle: $shuffle:ident, round: $round:ident, last: $last:ident, rest: $rest:ident,
+        one: $one:literal, two: $two:literal, zero: $zero:ident, load: $load:ident, store: $store:ident, xor: $xor:ident,
+        broadcast: $broadcast:ident, add: $add:ident, add_bytes: $add_bytes:ident, shuffle: $shuffle:ident,
+        round: $round:ident, last: $last:ident, rest: $rest:ident,
     ) => {
         $(#[$doc])*
         pub(in crate::crypto::kernel) mod $name {
@@ -104,14 +105,11 @@ macro_rules! aes {
             fn counter_blocks<const F: usize>(counter: u128, key: $vector) -> [$vector; F] {
                 let mut vectors = [$zero(); F];
                 let low = counter as u64;
-                if BLOCKS == 1 && low.checked_add(F as u64).is_some() {
-                    // The general registers count: each instruction on a vector takes a slot from a round of AES.
-                    let high = ((counter >> 64) as u64).to_be_bytes();
-                    for (i, vector) in vectors.iter_mut().enumerate() {
-                        let mut bytes = [[0; 16]; BLOCKS];
-                        bytes[0][..8].copy_from_slice(&high);
-                        bytes[0][8..].copy_from_slice(&low.wrapping_add(i as u64).to_be_bytes());
-                        *vector = $xor(load(&bytes), key);
+                if (counter as u8).checked_add((F * BLOCKS) as u8).is_some() {
+                    // Mostly only the last byte changes.
+                    let base = broadcast(&counter.to_be_bytes());
+                    for (vector, numbers) in vectors.iter_mut().zip(&NUMBERS) {
+                        *vector = $xor($add_bytes(base, load(numbers)), key);
                     }
                 } else if low.checked_add((F * BLOCKS) as u64).is_some() {
                     // Nothing is carried out of the lower half: 64-bit additions count.
@@ -147,6 +145,16 @@ macro_rules! aes {
                 }
                 numbers
             };
+            /// 0, 1, … in the last byte of each block of as many vectors as are ever in flight.
+            const NUMBERS: [[[u8; 16]; BLOCKS]; $one] = {
+                let mut numbers = [[[0; 16]; BLOCKS]; $one];
+                let mut i = 0;
+                while i < $one * BLOCKS {
+                    numbers.as_flattened_mut()[i][15] = i as u8;
+                    i += 1;
+                }
+                numbers
+            };
             const REVERSE: [u8; 16] = [15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0];
 
             #[inline]
@@ -174,19 +182,21 @@ macro_rules! aes {
 }
 
 aes! {
-    /// One block a vector.
-    sse, features: "aes,ssse3", blocks: 1, vector: __m128i,
+    /// One block a vector. AVX for its instructions with three operands: without the copies that those with two need, the
+    /// CPU has time for the rounds also where another program shares the core.
+    sse, features: "aes,avx", blocks: 1, vector: __m128i,
     one: 12, two: 6, zero: _mm_setzero_si128, load: _mm_loadu_si128, store: _mm_storeu_si128, xor: _mm_xor_si128,
-    broadcast: same, add: _mm_add_epi64, shuffle: _mm_shuffle_epi8,
+    broadcast: same, add: _mm_add_epi64, add_bytes: _mm_add_epi8, shuffle: _mm_shuffle_epi8,
     round: _mm_aesenc_si128, last: _mm_aesenclast_si128, rest: single,
 }
 
 aes! {
     /// Two blocks a vector.
     avx2, features: "aes,vaes,avx2", blocks: 2, vector: __m256i,
-    one: 12, two: 4, zero: _mm256_setzero_si256, load: _mm256_loadu_si256, store: _mm256_storeu_si256,
+    one: 12, two: 6, zero: _mm256_setzero_si256, load: _mm256_loadu_si256, store: _mm256_storeu_si256,
     xor: _mm256_xor_si256, broadcast: _mm256_broadcastsi128_si256, add: _mm256_add_epi64,
-    shuffle: _mm256_shuffle_epi8, round: _mm256_aesenc_epi128, last: _mm256_aesenclast_epi128, rest: sse,
+    add_bytes: _mm256_add_epi8, shuffle: _mm256_shuffle_epi8, round: _mm256_aesenc_epi128,
+    last: _mm256_aesenclast_epi128, rest: sse,
 }
 
 aes! {
@@ -194,7 +204,8 @@ aes! {
     avx512, features: "aes,vaes,avx2,avx512f,avx512bw", blocks: 4, vector: __m512i,
     one: 8, two: 4, zero: _mm512_setzero_si512, load: _mm512_loadu_si512, store: _mm512_storeu_si512,
     xor: _mm512_xor_si512, broadcast: _mm512_broadcast_i32x4, add: _mm512_add_epi64,
-    shuffle: _mm512_shuffle_epi8, round: _mm512_aesenc_epi128, last: _mm512_aesenclast_epi128, rest: sse,
+    add_bytes: _mm512_add_epi8, shuffle: _mm512_shuffle_epi8, round: _mm512_aesenc_epi128,
+    last: _mm512_aesenclast_epi128, rest: sse,
 }
 
 /// What is left behind the last whole group: a block at a time.

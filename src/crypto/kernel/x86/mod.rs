@@ -10,12 +10,13 @@ pub(super) mod sm4;
 use std::arch::x86_64::{__m128i, _mm_aeskeygenassist_si128, _mm_cvtsi128_si32, _mm_set1_epi32};
 
 /// The features that count, and whether this CPU has them.
-pub(super) fn features() -> [(&'static str, bool); 9] {
+pub(super) fn features() -> [(&'static str, bool); 10] {
     [
         ("x86-64", true),
         ("sse2", std::arch::is_x86_feature_detected!("sse2")),
         ("ssse3", std::arch::is_x86_feature_detected!("ssse3")),
         ("aes", std::arch::is_x86_feature_detected!("aes")),
+        ("avx", std::arch::is_x86_feature_detected!("avx")),
         ("avx2", std::arch::is_x86_feature_detected!("avx2")),
         ("vaes", std::arch::is_x86_feature_detected!("vaes")),
         ("avx512f", std::arch::is_x86_feature_detected!("avx512f")),
