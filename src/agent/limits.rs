@@ -97,7 +97,8 @@ impl Limits {
     }
 }
 
-/// Holds a run to its rates, and lets it be paused and stopped. Shared by its threads.
+/// Holds a run to its rates, and lets it be stopped. Shared by its threads. The time that the process is suspended
+/// (SIGSTOP, Ctrl-Z) is never made up for.
 pub struct Pace<'a> {
     observer: &'a dyn Observer,
     begun: Instant,
@@ -118,7 +119,6 @@ impl<'a> Pace<'a> {
 
     /// To be called before content is rewritten: waits until `bytes` more may be.
     pub fn content(&self, bytes: u64) -> Result<(), StoreError> {
-        self.observer.pause();
         if self.observer.stop() {
             // As a crash here: what is half written is thrown away by the next run.
             return Err(StoreError::Interrupted);

@@ -10,10 +10,8 @@ pub trait Observer: Sync {
     fn file(&self, _path: &str) {}
     /// All files are rewritten; old keys are being dropped.
     fn finishing(&self) {}
-    /// Called before each block of content. It may wait as long as it likes: the run is paused then. It returns when
-    /// the run shall go on or stop.
-    fn pause(&self) {}
-    /// Asked before each block of content and between two batches; true stops the run with the journal open.
+    /// Asked before each block of content and between two batches; true stops the run with the journal open. It may wait
+    /// as long as it likes before it answers.
     fn stop(&self) -> bool {
         false
     }

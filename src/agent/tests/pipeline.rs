@@ -125,6 +125,30 @@ fn a_store_in_memory_goes_there_and_back() {
 }
 
 #[test]
+fn ten_thousand_names_of_one_file_stay_together() {
+    const MANY: u64 = 10_000;
+    let dir = tempfile::tempdir().unwrap();
+    let db = dir.path().join("db");
+    fs::create_dir(&db).unwrap();
+    let name = |at: u64| db.join(format!("{at:06}.sst"));
+    let bytes = table(4096, 1);
+    fs::write(name(0), &bytes).unwrap();
+    (1..MANY).for_each(|at| fs::hard_link(name(0), name(at)).unwrap());
+    for method in [Method::Aes256Ctr, Method::Plaintext] {
+        let outcome = run(
+            dir.path(),
+            &to(method),
+            Verification::Full,
+            threads(2),
+            &Silent,
+        );
+        assert_eq!(outcome.unwrap().files, MANY);
+        assert_eq!(fs::metadata(name(MANY - 1)).unwrap().nlink(), MANY);
+        assert_eq!(fs::read(name(1)).unwrap() == bytes, !method.encrypts());
+    }
+}
+
+#[test]
 fn a_run_whose_time_is_over_lets_tikv_start_and_the_next_goes_on() {
     let dir = tempfile::tempdir().unwrap();
     let contents = fill(dir.path(), 40);
@@ -155,7 +179,7 @@ fn a_run_whose_time_is_over_lets_tikv_start_and_the_next_goes_on() {
     assert_decrypted(dir.path(), &contents);
 }
 
-/// Waits in its first pause until it is let go; stops when asked to.
+/// Waits before the first block until it is let go; stops when asked to.
 struct Paused {
     tell: mpsc::SyncSender<()>,
     wait: Mutex<mpsc::Receiver<()>>,
@@ -169,14 +193,11 @@ impl Observer for Paused {
         self.bytes.fetch_add(count, Ordering::SeqCst);
     }
 
-    fn pause(&self) {
+    fn stop(&self) -> bool {
         if !self.once.swap(true, Ordering::SeqCst) {
             self.tell.send(()).unwrap();
             self.wait.lock().unwrap().recv().unwrap();
         }
-    }
-
-    fn stop(&self) -> bool {
         self.stop && self.bytes.load(Ordering::SeqCst) > 1 << 20
     }
 }
