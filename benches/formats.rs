@@ -75,7 +75,7 @@ fn fingerprint(criterion: &mut Criterion<ProcessorTime>) {
     group.throughput(Throughput::Bytes(bytes.len() as u64));
     let key = FingerprintKey::from([7; 16]);
     group.bench_function("POLYVAL", |bencher| {
-        bencher.iter(|| key.of(black_box(&bytes)))
+        bencher.iter(|| key.of(black_box(&bytes)));
     });
     group.bench_function("SHA-256", |bencher| {
         bencher.iter(|| Sha256::digest(black_box(&bytes)));
