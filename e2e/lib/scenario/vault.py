@@ -138,14 +138,19 @@ def _openssl(directory: Path, *arguments: str) -> None:
 def _issuer() -> list[str]:
     """The public keys by which the API server signs the tokens of service accounts, as PEM."""
     keys = json.loads(kube.kubectl("get", "--raw", "/openid/v1/jwks"))["keys"]
-    return [_pem(key) for key in keys if key["kty"] == "RSA"]
+    return [_pem(key) for key in keys]
 
 
 def _pem(key: dict[str, str]) -> str:
-    numbers = [base64.urlsafe_b64decode(key[name] + "==") for name in ("n", "e")]
-    both = _der(0x30, b"".join(_der(2, b"\0" + number) for number in numbers))
-    algorithm = _der(0x30, _der(6, bytes.fromhex("2a864886f70d010101")) + _der(5, b""))
-    whole = _der(0x30, algorithm + _der(3, b"\0" + both))
+    numbers = [base64.urlsafe_b64decode(key[name] + "==") for name in ("n", "e", "x", "y") if name in key]
+    if key["kty"] == "RSA":
+        algorithm = _der(6, bytes.fromhex("2a864886f70d010101")) + _der(5, b"")
+        public = _der(0x30, b"".join(_der(2, b"\0" + number) for number in numbers))
+    else:
+        # P-256, the only curve for ES256.
+        algorithm = _der(6, bytes.fromhex("2a8648ce3d0201")) + _der(6, bytes.fromhex("2a8648ce3d030107"))
+        public = b"\4" + b"".join(number.rjust(32, b"\0") for number in numbers)
+    whole = _der(0x30, _der(0x30, algorithm) + _der(3, b"\0" + public))
     text = base64.encodebytes(whole).decode()
     return f"-----BEGIN PUBLIC KEY-----\n{text}-----END PUBLIC KEY-----\n"
 

@@ -2,7 +2,10 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use openssl::bn::BigNum;
+use openssl::ecdsa::EcdsaSig;
 use openssl::hash::MessageDigest;
+use openssl::pkey::Id;
 use openssl::sign::Verifier;
 use serde_json::Value;
 
@@ -64,21 +67,36 @@ impl Vault {
         }
     }
 
-    /// The claims of a token that one of the issuer's keys signed with RS256.
+    /// The claims of a token that one of the issuer's keys signed, with RS256 or ES256.
     fn claims(&self, jwt: &str) -> Option<Value> {
         let (signed, signature) = jwt.rsplit_once('.')?;
         let signature = of_url(signature)?;
         let good = self.issuer.iter().any(|key| {
-            let verifier = Verifier::new(MessageDigest::sha256(), key);
-            verifier.is_ok_and(|mut verifier| {
-                verifier
-                    .verify_oneshot(&signature, signed.as_bytes())
-                    .unwrap_or(false)
-            })
+            let signature = match key.id() {
+                Id::EC => in_der(&signature),
+                _ => Some(signature.clone()),
+            };
+            let verifier = Verifier::new(MessageDigest::sha256(), key).ok();
+            verifier
+                .zip(signature)
+                .is_some_and(|(mut verifier, signature)| {
+                    let verified = verifier.verify_oneshot(&signature, signed.as_bytes());
+                    verified.unwrap_or(false)
+                })
         });
         let (_, claims) = signed.split_once('.')?;
         good.then(|| serde_json::from_slice(&of_url(claims)?).ok())?
     }
+}
+
+/// A signature of ES256, two numbers of 32 bytes, as OpenSSL wants it.
+fn in_der(signature: &[u8]) -> Option<Vec<u8>> {
+    let (r, s) = signature.split_at_checked(32)?;
+    let [r, s] = [r, s].map(|bytes| BigNum::from_slice(bytes).ok());
+    EcdsaSig::from_private_components(r?, s?)
+        .ok()?
+        .to_der()
+        .ok()
 }
 
 /// Base64 in the alphabet of URLs, without padding.
