@@ -62,6 +62,8 @@ pub enum Service {
     Azure,
     /// The transit engine of Vault or OpenBao.
     Vault,
+    /// A hardware security module, by PKCS#11.
+    Pkcs11,
 }
 
 impl Service {
@@ -69,6 +71,9 @@ impl Service {
         match (class, self) {
             (Class::Unavailable, Self::Vault) => {
                 "Check that Vault is unsealed and not throttling, and the way from the pod to it: network policy, DNS, proxy. It is tried again by itself."
+            }
+            (Class::Unavailable, Self::Pkcs11) => {
+                "Check that the token is there and reachable (the vendor's own tool, pkcs11-tool --list-slots) and that its label is right. It is tried again by itself."
             }
             (Class::Unavailable, _) => {
                 "Check the way from the pod to the KMS endpoint: network policy, DNS, proxy. It is tried again by itself."
@@ -84,6 +89,18 @@ impl Service {
             }
             (Class::Denied, Self::Vault) => {
                 "Give the identity a policy with update on MOUNT/decrypt/KEY (and for the operator read on MOUNT/keys/KEY, update on MOUNT/datakey/plaintext/KEY), and check role, audience, secret id or token, and the clocks."
+            }
+            (Class::Denied, Self::Pkcs11) => {
+                "Correct the PIN in its Secret, or unlock the token by the vendor's means. A PIN that was refused is not tried again by the same process."
+            }
+            (Class::WrongKey, Self::Pkcs11) => "Name the AES key of the token that wrapped this.",
+            (Class::NotFound, Self::Pkcs11) => {
+                "Correct keyLabel, or make the key: pkcs11-tool --keygen --key-type AES:32 --label LABEL. A key that was deleted must be restored from a backup of the token."
+            }
+            (Class::Disabled, Self::Pkcs11) => "Give the key CKA_ENCRYPT and CKA_DECRYPT.",
+            (Class::PendingDeletion, Self::Pkcs11) => "Keep the key: without it the data is lost.",
+            (Class::Malformed, Self::Pkcs11) => {
+                "Correct module, tokenLabel, keyLabel and the PIN's Secret; the program must be the variant for HSMs and the module must be in its image and offer CKM_AES_GCM."
             }
             (Class::WrongKey, Self::Vault) => {
                 "Name the key of the transit engine that wrapped this: a symmetric key that is not derived, in the same Vault or in one that was restored from it."

@@ -14,6 +14,11 @@ pub mod gcp;
 mod jwt;
 mod master_key;
 mod oauth;
+#[cfg_attr(
+    target_feature = "crt-static",
+    allow(dead_code, reason = "a static program has no loader for modules")
+)]
+pub mod pkcs11;
 mod provider;
 mod rest;
 pub mod retry;

@@ -1,0 +1,124 @@
+//! A key in a hardware security module, by PKCS#11. TiKV does not know it: a key that it wraps becomes TiKV's `file` key in
+//! memory (facts, encryption at rest §1.2). Wrapped is by AES-GCM, in the module: the key that wraps never leaves it.
+
+#[cfg(not(target_feature = "crt-static"))]
+mod classify;
+mod pin;
+#[cfg(not(target_feature = "crt-static"))]
+mod token;
+mod wire;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::FutureExt;
+use futures::future::BoxFuture;
+
+pub use self::pin::Pin;
+use super::error::{Class, KmsError, Service};
+use super::provider::{DataKey, Kms};
+use super::rest::Failure;
+use crate::crypto::secret::SecretBytes;
+
+/// A key and how to get at it.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The vendor's module: a shared library.
+    pub module: PathBuf,
+    /// `CKA_LABEL` of the token.
+    pub token: String,
+    /// `CKA_LABEL` of an AES key in it.
+    pub key: String,
+    /// PIN of the token's user.
+    pub pin: Arc<Pin>,
+}
+
+/// A key in a token.
+#[derive(Debug)]
+pub struct Pkcs11 {
+    settings: Settings,
+    /// `TOKEN/KEY`.
+    name: String,
+}
+
+/// What is asked of the token.
+#[derive(Clone, Copy)]
+enum Asking {
+    Description,
+    DataKey,
+    Unwrapping,
+}
+
+impl Pkcs11 {
+    /// Nothing is loaded yet.
+    pub fn new(settings: Settings) -> Self {
+        Self {
+            name: format!("{}/{}", settings.token, settings.key),
+            settings,
+        }
+    }
+
+    /// Modules block as long as they like, so each question has a thread of its own. One that never answers keeps it.
+    async fn ask(&self, asking: Asking, wrapped: Vec<u8>) -> Result<Option<DataKey>, KmsError> {
+        let settings = self.settings.clone();
+        let work = move || answer(&settings, asking, &wrapped);
+        let done = tokio::task::spawn_blocking(work).await;
+        let done = done.unwrap_or_else(|_| {
+            Err(Failure::new(
+                Class::Malformed,
+                "the module brought its thread down",
+            ))
+        });
+        done.map_err(|failure| self.error(failure.class, &failure.message))
+    }
+
+    fn nothing(&self) -> KmsError {
+        self.error(Class::Malformed, "the token gave no key")
+    }
+}
+
+#[cfg(not(target_feature = "crt-static"))]
+use self::token::answer;
+
+/// A static program has no loader.
+#[cfg(target_feature = "crt-static")]
+fn answer(settings: &Settings, _: Asking, _: &[u8]) -> Result<Option<DataKey>, Failure> {
+    let message = format!(
+        "this program is static and can not load {}; it needs the image whose tag ends with -hsm",
+        settings.module.display()
+    );
+    Err(Failure::new(Class::Malformed, message))
+}
+
+impl Kms for Pkcs11 {
+    /// Never in `key.dict`: what this wraps is a `file` key for TiKV.
+    fn vendor(&self) -> &'static str {
+        "pkcs11"
+    }
+
+    fn service(&self) -> Service {
+        Service::Pkcs11
+    }
+
+    fn key(&self) -> &str {
+        &self.name
+    }
+
+    fn describe(&self) -> BoxFuture<'_, Result<(), KmsError>> {
+        self.ask(Asking::Description, Vec::new())
+            .map(|done| done.map(drop))
+            .boxed()
+    }
+
+    fn generate(&self) -> BoxFuture<'_, Result<DataKey, KmsError>> {
+        self.ask(Asking::DataKey, Vec::new())
+            .map(|done| done?.ok_or_else(|| self.nothing()))
+            .boxed()
+    }
+
+    fn unwrap<'a>(&'a self, wrapped: &'a [u8]) -> BoxFuture<'a, Result<SecretBytes, KmsError>> {
+        self.ask(Asking::Unwrapping, wrapped.to_vec())
+            .map(|done| Ok(done?.ok_or_else(|| self.nothing())?.plaintext))
+            .boxed()
+    }
+}

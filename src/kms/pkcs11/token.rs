@@ -1,0 +1,212 @@
+//! What is done in the token: one at a time in the whole process, because who is logged in is the process and not a session.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11 as Module};
+use cryptoki::error::{Error, RvError};
+use cryptoki::mechanism::Mechanism;
+use cryptoki::mechanism::aead::GcmParams;
+use cryptoki::object::{Attribute, AttributeType, KeyType, ObjectClass, ObjectHandle};
+use cryptoki::session::{Session, UserType};
+use cryptoki::slot::Slot;
+use cryptoki::types::AuthPin;
+
+use super::classify::classify;
+use super::wire::{NONCE, TAG, Wrapped};
+use super::{Asking, Settings};
+use crate::crypto::rng;
+use crate::crypto::secret::SecretBytes;
+use crate::kms::error::Class;
+use crate::kms::provider::DataKey;
+use crate::kms::rest::Failure;
+
+/// Modules that are loaded and initialised.
+static MODULES: Mutex<Option<HashMap<PathBuf, Module>>> = Mutex::new(None);
+
+/// Does what is asked, and logs out.
+pub(super) fn answer(
+    settings: &Settings,
+    asking: Asking,
+    wrapped: &[u8],
+) -> Result<Option<DataKey>, Failure> {
+    let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
+    let modules = modules.get_or_insert_default();
+    let done = with(modules, settings, asking, wrapped);
+    let gone = matches!(&done, Err(failure) if failure.class == Class::Unavailable);
+    // A module often learns of tokens only when it is initialised.
+    if gone && let Some(module) = modules.remove(&settings.module) {
+        drop(module.finalize());
+    }
+    done
+}
+
+fn with(
+    modules: &mut HashMap<PathBuf, Module>,
+    settings: &Settings,
+    asking: Asking,
+    wrapped: &[u8],
+) -> Result<Option<DataKey>, Failure> {
+    let failed = |error: Error| classify(&error, asking);
+    // Before anything is loaded: what is no wrapped key needs no token.
+    let wrapped = match asking {
+        Asking::Unwrapping => Some(Wrapped::parse(wrapped)?),
+        Asking::Description | Asking::DataKey => None,
+    };
+    let module = loaded(modules, &settings.module).map_err(failed)?;
+    let slot = slot(&module, &settings.token, asking)?;
+    let pin = settings.pin.read(&settings.token)?;
+    let session = module.open_ro_session(slot).map_err(failed)?;
+    let secret = AuthPin::new(pin.text.as_str().into());
+    match session.login(UserType::User, Some(&secret)) {
+        Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
+        Err(error) => {
+            let refused = matches!(
+                error,
+                Error::Pkcs11(
+                    RvError::PinIncorrect | RvError::PinInvalid | RvError::PinLenRange,
+                    _
+                )
+            );
+            if refused {
+                pin.refused();
+            }
+            return Err(failed(error));
+        }
+    }
+    let done = operate(&session, settings, asking, wrapped.as_ref());
+    // The session is closed in any case, and with the last one the login ends.
+    drop(session.logout());
+    done
+}
+
+fn loaded(modules: &mut HashMap<PathBuf, Module>, path: &Path) -> Result<Module, Error> {
+    if let Some(module) = modules.get(path) {
+        return Ok(module.clone());
+    }
+    let module = Module::new(path)?;
+    match module.initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK)) {
+        Ok(()) | Err(Error::Pkcs11(RvError::CryptokiAlreadyInitialized, _)) => {}
+        Err(error) => return Err(error),
+    }
+    modules.insert(path.to_owned(), module.clone());
+    Ok(module)
+}
+
+fn slot(module: &Module, label: &str, asking: Asking) -> Result<Slot, Failure> {
+    let failed = |error: Error| classify(&error, asking);
+    for slot in module.get_slots_with_initialized_token().map_err(failed)? {
+        // One that is just being taken away is none of ours.
+        if module
+            .get_token_info(slot)
+            .is_ok_and(|info| info.label().trim_end() == label)
+        {
+            return Ok(slot);
+        }
+    }
+    let message = format!("no slot has a token with the label {label:?}");
+    Err(Failure::new(Class::Unavailable, message))
+}
+
+fn operate(
+    session: &Session,
+    settings: &Settings,
+    asking: Asking,
+    wrapped: Option<&Wrapped>,
+) -> Result<Option<DataKey>, Failure> {
+    let failed = |error: Error| classify(&error, asking);
+    let key = find(session, &settings.key, asking)?;
+    usable(session, key, asking)?;
+    match (asking, wrapped) {
+        (Asking::Unwrapping, Some(wrapped)) => {
+            let mut nonce = wrapped.nonce;
+            let params = GcmParams::new(&mut nonce, &[], tag_bits()).map_err(failed)?;
+            let plain = session.decrypt(&Mechanism::AesGcm(params), key, &wrapped.sealed);
+            let plaintext = SecretBytes::new(plain.map_err(failed)?);
+            let wrapped = Vec::new();
+            if plaintext.expose().len() == 32 {
+                Ok(Some(DataKey { plaintext, wrapped }))
+            } else {
+                let message = "what was unwrapped is not 32 bytes long";
+                Err(Failure::new(Class::Malformed, message))
+            }
+        }
+        (Asking::DataKey, _) => {
+            let random = session.generate_random_vec(32).map_err(failed)?;
+            let plaintext = SecretBytes::new(random);
+            let mut nonce = rng::bytes::<NONCE>()
+                .map_err(|error| Failure::new(Class::Unavailable, error.to_string()))?;
+            let sealed = {
+                let params = GcmParams::new(&mut nonce, &[], tag_bits()).map_err(failed)?;
+                let mechanism = Mechanism::AesGcm(params);
+                session
+                    .encrypt(&mechanism, key, plaintext.expose())
+                    .map_err(failed)?
+            };
+            // A module that insists on a nonce of its own has written it over ours.
+            let wrapped = Wrapped { nonce, sealed }.to_text().into_bytes();
+            Ok(Some(DataKey { plaintext, wrapped }))
+        }
+        (Asking::Description | Asking::Unwrapping, _) => Ok(None),
+    }
+}
+
+fn tag_bits() -> cryptoki::types::Ulong {
+    (8 * TAG as u64).into()
+}
+
+fn find(session: &Session, label: &str, asking: Asking) -> Result<ObjectHandle, Failure> {
+    let template = [
+        Attribute::Class(ObjectClass::SECRET_KEY),
+        Attribute::Label(label.as_bytes().to_vec()),
+    ];
+    let found = session
+        .find_objects(&template)
+        .map_err(|error| classify(&error, asking))?;
+    match found.as_slice() {
+        [key] => Ok(*key),
+        [] => {
+            // A key pair of this name is another mistake than none.
+            let any = session.find_objects(&template[1..]).unwrap_or_default();
+            if any.is_empty() {
+                let message = format!("the token has no key with the label {label:?}");
+                Err(Failure::new(Class::NotFound, message))
+            } else {
+                let message = format!("{label:?} is no secret key; an AES key is needed");
+                Err(Failure::new(Class::WrongKey, message))
+            }
+        }
+        several => {
+            let message = format!("{} keys have the label {label:?}", several.len());
+            Err(Failure::new(Class::Malformed, message))
+        }
+    }
+}
+
+/// Whether it can wrap and unwrap.
+fn usable(session: &Session, key: ObjectHandle, asking: Asking) -> Result<(), Failure> {
+    let wanted = [
+        AttributeType::KeyType,
+        AttributeType::Encrypt,
+        AttributeType::Decrypt,
+    ];
+    let found = session
+        .get_attributes(key, &wanted)
+        .map_err(|error| classify(&error, asking))?;
+    for attribute in found {
+        match attribute {
+            Attribute::KeyType(kind) if kind != KeyType::AES => {
+                return Err(Failure::new(Class::WrongKey, "it is no AES key"));
+            }
+            Attribute::Encrypt(false) => {
+                return Err(Failure::new(Class::Disabled, "CKA_ENCRYPT is false"));
+            }
+            Attribute::Decrypt(false) => {
+                return Err(Failure::new(Class::Disabled, "CKA_DECRYPT is false"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
