@@ -322,6 +322,7 @@ fn the_agent_seals_key_dict_under_the_present_master_key_before_tikv_starts() {
         allowed_names: Vec::new(),
         limits: RunLimits::default(),
         compaction: None,
+        proof: None,
     };
     let keys = store.dictionaries().1;
     let mut agent = AgentStore::new(text, None).unwrap();
@@ -371,6 +372,7 @@ fn in_mode_compaction_tables_must_go_and_what_stays_until_a_restart_is_named() {
         decrypt: false,
         allowed_names: Vec::new(),
         limits: RunLimits::default(),
+        proof: None,
         compaction: threads.map(|threads| CompactionOrder {
             threads: threads.try_into().unwrap(),
             turn: None,

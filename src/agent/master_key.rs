@@ -1,11 +1,14 @@
 //! From TiKV's configuration to a master key that opens this store.
 
+use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 
 use super::dictionaries::Sealer;
 use super::error::StoreError;
 use crate::crypto::secret::SecretBytes;
+use crate::format::envelope;
 use crate::format::pb::EncryptedContent;
+use crate::fs::{self, Fs};
 use crate::kms::aws::{AwsKms, Settings, StaticCredentials};
 use crate::kms::azure::{self, AzureKeyVault};
 use crate::kms::gcp::{self, GcpKms};
@@ -148,6 +151,16 @@ impl Sealer for StoreKeys {
 pub fn configured(config: &str) -> StoreKeys {
     let [current, previous] = configured_keys(config);
     StoreKeys::new(current, previous)
+}
+
+/// Asks whether these keys open `key.dict` in `dir` now; false when it is not there, so that there is nothing to open.
+pub fn opens(fs: &dyn Fs, keys: &StoreKeys, dir: &Path) -> Result<bool, StoreError> {
+    let path = dir.join("key.dict");
+    let Some(bytes) = fs::read(fs, &path).map_err(StoreError::io("reading", &path))? else {
+        return Ok(false);
+    };
+    let sealed = envelope::parse_encrypted(&bytes).map_err(StoreError::KeyDictEnvelope)?;
+    keys.open_anew(&sealed).map(|_| true)
 }
 
 /// The present and the previous key that TiKV's configuration names; there is no previous one where it is plaintext,

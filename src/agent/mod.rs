@@ -31,6 +31,7 @@ pub mod rewrite;
 pub mod service;
 pub mod space;
 pub mod store;
+pub mod verify;
 pub mod wrapped;
 
 #[cfg(test)]

@@ -36,6 +36,22 @@ pub struct DesiredState {
     /// Common names that may ask the agent's HTTPS server.
     #[serde(default)]
     pub allowed_names: Vec<String>,
+    /// Full verifications that are wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proof: Option<ProofDesired>,
+}
+
+/// Bytes a second that a verification reads when nothing else is asked for: 32 MiB.
+pub const VERIFICATION_RATE: i64 = 32 << 20;
+
+/// What is wanted of the verification of the store that runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ProofDesired {
+    /// A verification that began before this moment is too old.
+    pub not_before: Timestamp,
+    /// How fast files are read.
+    pub bytes_per_second: NonZeroU64,
 }
 
 /// Bounds of a run; what is not set is bounded by the machine only.

@@ -31,6 +31,14 @@ pub const ANNOTATION_ROTATION: &str = "security.tikv.org/rotation";
 pub const ANNOTATION_SINCE: &str = "security.tikv.org/since";
 /// Annotation on a Secret with a wrapped master key: who wrapped it, for people.
 pub const ANNOTATION_WRAPPED_BY: &str = "security.tikv.org/wrapped-by";
+/// Annotation on the agents' ConfigMap: since when which schedule of re-encryption holds.
+pub const ANNOTATION_SCHEDULE: &str = "security.tikv.org/schedule";
+/// Annotation on the agents' ConfigMap: the request for a verification that it answers.
+pub const ANNOTATION_VERIFICATION: &str = "security.tikv.org/verification";
+/// Annotation on the agents' ConfigMap: what moved `dataKeyNotBefore` last: `request`, `schedule` or `period`.
+pub const ANNOTATION_CAUSE: &str = "security.tikv.org/cause";
+/// Annotation on what this operator made and others might change: what it wrote. It has no effect; it is compared with what is there.
+pub const ANNOTATION_APPLIED: &str = "security.tikv.org/applied";
 /// Key of the desired state in the agents' ConfigMap.
 pub const DESIRED_KEY: &str = "desired.json";
 /// Keys of the Secret with AWS credentials, named like the environment variables that they become. The last may be absent.

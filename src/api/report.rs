@@ -45,6 +45,65 @@ pub struct AgentReport {
     #[schemars(with = "Option<String>")]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub measured_at: Option<Timestamp>,
+    /// Whether the master key opens this store's key dictionary from here, asked regularly; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub master_key: Option<KeyCheck>,
+    /// The last full verification of this process's life.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_verification: Option<VerificationReport>,
+}
+
+/// What an agent knows of the master key: TiKV asks for it at each start, so without it the pod could not start again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct KeyCheck {
+    /// When it was asked last.
+    #[schemars(with = "String")]
+    pub checked_at: Timestamp,
+    /// When it last opened `key.dict`.
+    #[schemars(with = "Option<String>")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_success: Option<Timestamp>,
+    /// How long that took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_milliseconds: Option<u64>,
+    /// Why it did not when it was asked last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Finding>,
+}
+
+/// A full verification: every byte of every file read, and each file proven by its structure.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct VerificationReport {
+    /// When it began.
+    #[schemars(with = "String")]
+    pub started_at: Timestamp,
+    /// When it ended; absent while it lasts.
+    #[schemars(with = "Option<String>")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished_at: Option<Timestamp>,
+    /// Files that were read whole and are sound.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Files that could not be read or are not what their entry says.
+    pub failed: u64,
+    /// Files that TiKV removed before they were read: nothing is said of them.
+    pub gone: u64,
+    /// What was proven.
+    pub level: VerificationLevel,
+    /// What was wrong, most severe first; at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub findings: Vec<Finding>,
+}
+
+/// What a verification proves of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum VerificationLevel {
+    /// Its entry has its data key, its head and tail decrypt to what its kind must look like, and every byte of it can be
+    /// read from the device.
+    Structure,
 }
 
 /// What an agent is doing.

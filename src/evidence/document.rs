@@ -1,5 +1,6 @@
 //! A report as headings, sentences and tables, for people.
 
+use super::history;
 use super::stores::{DataKey, Store};
 use super::verdict::{Fact, Verdict};
 use super::{Answer, Report, SCHEMA};
@@ -64,7 +65,7 @@ fn word(fact: &Fact) -> &'static str {
     }
 }
 
-fn maybe(value: Option<impl ToString>) -> String {
+pub(super) fn maybe(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "unknown".to_owned(), |value| value.to_string())
 }
 
@@ -101,6 +102,12 @@ fn subject_of(report: &Report, blocks: &mut Vec<Block>) {
             "Master key proven usable",
             &format!("{} since {since}: {}", key.proof.status, key.proof.message),
         ]));
+        let took = key.latency_milliseconds;
+        let took = took.map_or_else(String::new, |took| format!(", in {took} ms"));
+        rows.push(row([
+            "Master key last asked with success",
+            &format!("{}{took}", maybe(key.last_success)),
+        ]));
     }
     blocks.push(Block::Heading(2, "What is asked for".to_owned()));
     blocks.push(Block::Table(vec!["", ""], rows));
@@ -131,6 +138,7 @@ fn stores(report: &Report, blocks: &mut Vec<Block>) {
         ],
         rows.collect(),
     ));
+    history::verifications(report, blocks);
     blocks.push(Block::Heading(2, "Data keys".to_owned()));
     let keys = report
         .stores
@@ -211,6 +219,8 @@ fn rest(report: &Report, blocks: &mut Vec<Block>) {
             rows.collect(),
         ));
     }
+    history::rotations(report, blocks);
+    history::drift(report, blocks);
     blocks.push(Block::Heading(2, "Conditions".to_owned()));
     let rows = report.conditions.iter().map(|one| {
         vec![

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 
 use super::stores::{Store, keys_in_use};
 use crate::api::report::{Finding, Severity};
-use crate::api::v1alpha1::{CertificateStatus, TikvSecurity, TikvVolume, condition};
+use crate::api::v1alpha1::{CertificateStatus, DriftAnswer, TikvSecurity, TikvVolume, condition};
 
 /// All findings, most severe first; those of an agent name its pod.
 pub fn findings(
@@ -31,6 +31,10 @@ pub fn findings(
         }
     }
     all.extend(stores.iter().filter_map(not_proven));
+    all.extend(stores.iter().filter_map(overdue));
+    all.extend(stores.iter().filter_map(unsound));
+    all.extend(stores.iter().filter_map(cut_off));
+    all.extend(drifted(security));
     all.extend(old_keys(security, stores));
     all.extend(blocked(security));
     all.extend(key_in_the_cluster(security));
@@ -59,6 +63,65 @@ fn not_proven(store: &Store) -> Option<Finding> {
         format!("store {}: {why}", store.pod),
         "look at the TikvVolume of that name, and at the log of its container tikv-security-agent",
     ))
+}
+
+fn overdue(store: &Store) -> Option<Finding> {
+    let since = store.verification_overdue_since?;
+    Some(finding(
+        "VerificationOverdue",
+        Severity::Warning,
+        format!(
+            "store {}: a full verification should have been done by {since}",
+            store.pod
+        ),
+        "look at the log of its container tikv-security-agent, and whether verification.bytesPerSecond is enough for its size",
+    ))
+}
+
+fn unsound(store: &Store) -> Option<Finding> {
+    let last = store
+        .last_verification
+        .as_ref()
+        .filter(|last| last.failed > 0)?;
+    let first = last.findings.first();
+    let first = first.map_or(String::new(), |first| format!("; first: {}", first.message));
+    Some(finding(
+        "VerificationFailed",
+        Severity::Error,
+        format!(
+            "store {}: the full verification of {} found {} files unreadable or not what their entry says{first}",
+            store.pod, last.started_at, last.failed
+        ),
+        "do not restart this store; look at its device, and replace it by scaling it in and out",
+    ))
+}
+
+fn cut_off(store: &Store) -> Option<Finding> {
+    let error = store.master_key.as_ref()?.error.as_ref()?;
+    Some(finding(
+        "StoreCutOff",
+        Severity::Warning,
+        format!(
+            "store {} could not start again now: {}",
+            store.pod, error.message
+        ),
+        "do not restart its pod; check its way to the KMS and its identity",
+    ))
+}
+
+/// What was left as somebody else made it.
+fn drifted(security: &TikvSecurity) -> Vec<Finding> {
+    let records = security.status.iter().flat_map(|status| &status.drift);
+    let left = records.filter(|one| one.ended_at.is_none() && one.answer == DriftAnswer::Left);
+    left.map(|one| {
+        finding(
+            "DriftLeft",
+            Severity::Warning,
+            format!("{} {} {}: {}", one.kind, one.name, one.path, one.found),
+            "undo the change, or write spec.drift: Correct",
+        )
+    })
+    .collect()
 }
 
 /// Data keys that are older than two periods: data that was not re-encrypted since.

@@ -6,6 +6,7 @@ mod controls;
 mod diff;
 mod document;
 mod findings;
+mod history;
 mod html;
 mod markdown;
 mod stores;
@@ -20,7 +21,8 @@ use serde::{Deserialize, Serialize};
 use crate::api::method::Method;
 use crate::api::report::Finding;
 use crate::api::v1alpha1::{
-    CertificateStatus, Environment, MasterKey, TikvSecurity, TikvVolume, condition,
+    CertificateStatus, DriftRecord, Environment, MasterKey, RotationRecord, TikvSecurity,
+    TikvSecurityStatus, TikvVolume, condition,
 };
 
 pub use controls::{Answer, Control};
@@ -61,6 +63,12 @@ pub struct Report {
     pub conditions: Vec<Statement>,
     /// Who asked for what last, as the API server recorded it.
     pub changes: Vec<Change>,
+    /// Rotations, the newest last.
+    #[serde(default)]
+    pub rotations: Vec<RotationRecord>,
+    /// What others changed of that which the operator made, the newest last.
+    #[serde(default)]
+    pub drift: Vec<DriftRecord>,
     /// What a person should look at, most severe first.
     pub findings: Vec<Finding>,
     /// Questions that standards ask, and what this report answers.
@@ -99,6 +107,12 @@ pub struct MasterKeyEvidence {
     pub id: String,
     /// Whether it was described and wrapped and unwrapped a key: the condition `MasterKeyReachable`.
     pub proof: Statement,
+    /// When the operator last proved it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_success: Option<Timestamp>,
+    /// How long that took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_milliseconds: Option<u64>,
 }
 
 /// A condition.
@@ -142,6 +156,7 @@ pub fn report(security: &TikvSecurity, volumes: &[TikvVolume], at: Timestamp) ->
     own.sort_by(|one, other| one.spec.pod.cmp(&other.spec.pod));
     let stores: Vec<Store> = own.iter().map(|volume| stores::store(volume, at)).collect();
     let conditions = conditions(security);
+    let status = security.status.as_ref();
     let mut report = Report {
         schema: SCHEMA.to_owned(),
         at,
@@ -151,13 +166,15 @@ pub fn report(security: &TikvSecurity, volumes: &[TikvVolume], at: Timestamp) ->
             .spec
             .encryption
             .as_ref()
-            .map(|encryption| master_key(&encryption.master_key, &conditions)),
+            .map(|encryption| master_key(&encryption.master_key, &conditions, status)),
         certificates: security
             .status
             .as_ref()
             .map(|status| status.certificates.clone())
             .unwrap_or_default(),
         changes: changes(&security.metadata),
+        rotations: status.map_or_else(Vec::new, |status| status.rotations.clone()),
+        drift: status.map_or_else(Vec::new, |status| status.drift.clone()),
         findings: findings::findings(security, &own, &stores, at),
         controls: Vec::new(),
         subject,
@@ -200,7 +217,12 @@ fn conditions(security: &TikvSecurity) -> Vec<Statement> {
     known.collect()
 }
 
-fn master_key(key: &MasterKey, conditions: &[Statement]) -> MasterKeyEvidence {
+fn master_key(
+    key: &MasterKey,
+    conditions: &[Statement],
+    status: Option<&TikvSecurityStatus>,
+) -> MasterKeyEvidence {
+    let known = status.and_then(|status| status.master_key.as_ref());
     // The API server admits exactly one.
     let (provider, id) = key
         .choice()
@@ -222,6 +244,8 @@ fn master_key(key: &MasterKey, conditions: &[Statement]) -> MasterKeyEvidence {
         provider,
         id,
         proof,
+        last_success: known.and_then(|known| known.last_success),
+        latency_milliseconds: known.and_then(|known| known.latency_milliseconds),
     }
 }
 

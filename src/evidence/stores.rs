@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::FRESH;
 use crate::api::method::Method;
+use crate::api::report::{KeyCheck, VerificationReport};
 use crate::api::v1alpha1::{TikvVolume, VolumePhase};
 
 /// A store and its data keys.
@@ -35,6 +36,15 @@ pub struct Store {
     pub plaintext_bytes: u64,
     /// Data keys that protect files.
     pub keys: Vec<DataKey>,
+    /// The last full verification.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_verification: Option<VerificationReport>,
+    /// Since when one is overdue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification_overdue_since: Option<Timestamp>,
+    /// Whether the master key opens this store from where it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub master_key: Option<KeyCheck>,
 }
 
 /// A data key: its identifier and age, never the key.
@@ -62,6 +72,7 @@ pub fn store(volume: &TikvVolume, at: Timestamp) -> Store {
     let status = volume.status.clone().unwrap_or_default();
     let why = unproven(volume, at);
     let report = status.report;
+    let (verification, overdue) = (status.last_verification, status.verification_overdue_since);
     let coverage = report
         .as_ref()
         .and_then(|report| report.coverage.clone())
@@ -86,6 +97,9 @@ pub fn store(volume: &TikvVolume, at: Timestamp) -> Store {
         measured_at: report.as_ref().and_then(|report| report.measured_at),
         agent: report.as_ref().map(|report| report.version.clone()),
         keys: keys.collect(),
+        last_verification: verification,
+        verification_overdue_since: overdue,
+        master_key: report.as_ref().and_then(|report| report.master_key.clone()),
         files: coverage.files,
         bytes: coverage.bytes,
         encrypted_bytes: coverage.encrypted_bytes,

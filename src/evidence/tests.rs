@@ -295,3 +295,54 @@ fn a_report_is_read_back_as_it_was() {
     let text = serde_json::to_string(&report).unwrap();
     assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
 }
+
+#[test]
+fn what_was_done_over_time_is_in_the_report_and_what_is_missing_is_found() {
+    let (mut security, mut volumes) = good();
+    let status = &mut security["status"];
+    status["masterKey"] = json!({"kind": "awsKms", "key": "alias/tikv in eu-central-1", "by": "operator",
+        "lastSuccess": "2026-03-01T11:58:00Z", "latencyMilliseconds": 41});
+    status["rotations"] = json!([{"kind": "DataKey", "request": "audit-7", "by": "argocd", "to": "2026-02-28T12:00:00Z",
+        "startedAt": "2026-02-28T12:00:00Z", "finishedAt": "2026-02-28T12:30:00Z"}]);
+    status["drift"] = json!([{"kind": "StatefulSet", "name": "t", "path": "spec.updateStrategy.type", "found": "\"RollingUpdate\"",
+        "by": "kubectl-edit", "seenAt": "2026-02-27T00:00:00Z", "answer": "Left"}]);
+    let verified = |failed: u64| {
+        json!({"startedAt": "2026-02-28T03:00:00Z", "finishedAt": "2026-02-28T03:10:00Z",
+        "files": 4, "bytes": 100, "failed": failed, "gone": 0, "level": "Structure"})
+    };
+    volumes[0]["status"]["lastVerification"] = verified(2);
+    volumes[1]["status"]["verificationOverdueSince"] = json!("2026-02-28T00:00:00Z");
+    volumes[1]["status"]["report"]["masterKey"] = json!({"checkedAt": "2026-03-01T11:59:00Z", "error":
+        {"code": "MasterKeyUnavailable", "severity": "Error", "message": "no answer", "remedy": "wait"}});
+    let report = made((security, volumes));
+    let codes: Vec<&str> = report
+        .findings
+        .iter()
+        .map(|one| one.code.as_str())
+        .collect();
+    for code in [
+        "VerificationFailed",
+        "VerificationOverdue",
+        "StoreCutOff",
+        "DriftLeft",
+    ] {
+        assert!(codes.contains(&code), "{code}: {codes:?}");
+    }
+    let text = markdown(&report);
+    for word in [
+        "audit-7",
+        "argocd",
+        "kubectl-edit",
+        "RollingUpdate",
+        "in 41 ms",
+        "2026-02-28T03:10:00Z",
+    ] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    // A report that was written before is still read.
+    let mut old = serde_json::to_value(&report).unwrap();
+    for field in ["rotations", "drift"] {
+        old.as_object_mut().unwrap().remove(field);
+    }
+    serde_json::from_value::<Report>(old).unwrap();
+}

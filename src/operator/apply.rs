@@ -17,12 +17,14 @@ use super::master_key;
 use super::objects::Objects;
 use super::observe::secrets::{CA, CERTIFICATE, KEY, authority};
 use super::reconcile::Context;
+use crate::api::ANNOTATION_APPLIED;
 use crate::api::v1alpha1::TikvSecurity;
 use crate::plan::action::Action;
 use crate::plan::names::WRAPPED_KEY;
 use crate::tikv::pd::{Maintenance, PdClient, PdError};
 use crate::tls::authority::{Authority, IssueError};
 use crate::tls::leaf::LeafSpec;
+use crate::tls::parse::parse_all;
 
 /// What an action is carried out with.
 pub(super) struct Applier<'a> {
@@ -127,7 +129,8 @@ impl Applier<'_> {
             (CERTIFICATE, made.certificate_pem().as_bytes()),
             (KEY, key.expose()),
         ];
-        self.objects.create(&secret(metadata, data)).await.map(drop)
+        let made = secret(metadata, &made.info().serial, data);
+        self.objects.create(&made).await.map(drop)
     }
 
     async fn issue_leaf(
@@ -144,20 +147,31 @@ impl Applier<'_> {
         let ca = authority(&stored)
             .map_err(|why| Error::Malformed(format!("{}: Secret {from}: {why}", doing())))?;
         let leaf = ca.issue(spec, Timestamp::now()).map_err(issue(doing()))?;
+        let parsed = parse_all(leaf.certificate_pem.as_bytes());
+        let serial = parsed
+            .ok()
+            .and_then(|all| Some(all.first()?.serial.clone()));
         let data = [
             (CA, ca.certificate_pem().as_bytes()),
             (CERTIFICATE, leaf.certificate_pem.as_bytes()),
             (KEY, leaf.key_pem.expose()),
         ];
         // All three in one write: TiKV must never see a key beside another certificate (facts, TLS §2.1).
-        self.objects.put(&secret(metadata, data)).await.map(drop)
+        let made = secret(metadata, &serial.unwrap_or_default(), data);
+        self.objects.put(&made).await.map(drop)
     }
 }
 
-fn secret<const N: usize>(metadata: &ObjectMeta, data: [(&str, &[u8]); N]) -> Secret {
+/// With the serial of its certificate beside it: one that somebody else put there has another.
+fn secret<const N: usize>(metadata: &ObjectMeta, serial: &str, data: [(&str, &[u8]); N]) -> Secret {
+    let mut metadata = metadata.clone();
+    let notes = metadata.annotations.get_or_insert_default();
+    if !serial.is_empty() {
+        notes.insert(ANNOTATION_APPLIED.to_owned(), serial.to_owned());
+    }
     let data = data.map(|(key, bytes)| (key.to_owned(), ByteString(bytes.to_vec())));
     Secret {
-        metadata: metadata.clone(),
+        metadata,
         type_: Some("kubernetes.io/tls".to_owned()),
         data: Some(BTreeMap::from(data)),
         ..Secret::default()

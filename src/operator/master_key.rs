@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 use zeroize::Zeroizing;
@@ -25,7 +26,7 @@ use crate::crypto::secret::SecretBytes;
 use crate::kms::aws::{self, Settings, StaticCredentials};
 use crate::kms::{Class, Kms, MasterKeyError, azure, check_file_key, gcp};
 use crate::plan::names::WRAPPED_KEY;
-use crate::plan::observed::{MasterKeyClass, MasterKeyProof};
+use crate::plan::observed::{KeyProbe, MasterKeyClass, MasterKeyProof};
 use crate::plan::wrapped::secret_of;
 
 /// A good proof holds for this long while nothing is being done.
@@ -37,9 +38,15 @@ const REFUSED: Duration = Duration::from_secs(20);
 /// A KMS that has not answered by then is unavailable: other work waits behind this reconcile.
 const PATIENCE: Duration = Duration::from_secs(15);
 
+/// Of keys that nobody names any more nothing is known after this time.
+const FORGET: SignedDuration = SignedDuration::from_hours(1);
+
 /// Proofs of the last minutes, by what was proven. Only saves requests: nothing is lost with it.
 #[derive(Debug, Default)]
-pub(super) struct Proofs(Mutex<HashMap<String, (Instant, MasterKeyProof)>>);
+pub(super) struct Proofs(
+    Mutex<HashMap<String, (Instant, MasterKeyProof)>>,
+    Mutex<HashMap<String, KeyProbe>>,
+);
 
 /// Proves the key that the spec names.
 pub(super) async fn prove(
@@ -76,7 +83,8 @@ pub(super) async fn prove(
             } else {
                 USABLE
             };
-            Ok(prove_kms(&context.proofs, subject, usable).await)
+            let about = about(resource, key);
+            Ok(prove_kms(&context.proofs, subject, usable, about).await)
         }
         Err(refused) => Ok(refused),
     }
@@ -165,11 +173,22 @@ pub(super) async fn wrap(
         })
 }
 
-async fn prove_kms(proofs: &Proofs, subject: Subject, usable: Duration) -> MasterKeyProof {
+/// Whose key it is: names of objects and keys, nothing secret.
+fn about(resource: &TikvSecurity, key: &MasterKey) -> String {
+    format!("{:?} {key:?}", resource.metadata.uid)
+}
+
+async fn prove_kms(
+    proofs: &Proofs,
+    subject: Subject,
+    usable: Duration,
+    about: String,
+) -> MasterKeyProof {
     let Subject { what, kms, wrapped } = subject;
     if let Some(known) = proofs.recent(&what, usable) {
         return known;
     }
+    let begun = Instant::now();
     let proving = async {
         match &wrapped {
             Some(wrapped) => crate::kms::prove_wrapped(kms.as_ref(), wrapped).await,
@@ -188,6 +207,7 @@ async fn prove_kms(proofs: &Proofs, subject: Subject, usable: Duration) -> Maste
         },
     };
     proofs.remember(what, proof.clone());
+    proofs.asked(about, begun.elapsed());
     proof
 }
 
@@ -359,6 +379,25 @@ impl Proofs {
             MasterKeyProof::NotAsked | MasterKeyProof::Refused { .. } => REFUSED,
         };
         (at.elapsed() < holds).then(|| proof.clone())
+    }
+
+    /// When the key that the spec names was asked last, and how long that took; `None` for a key that no service holds.
+    pub fn probe(&self, resource: &TikvSecurity) -> Option<KeyProbe> {
+        let key = &resource.spec.encryption.as_ref()?.master_key;
+        let all = self.1.lock().ok()?;
+        all.get(&about(resource, key)).copied()
+    }
+
+    fn asked(&self, about: String, took: Duration) {
+        if let Ok(mut all) = self.1.lock() {
+            let now = Timestamp::now();
+            all.retain(|_, probe| now.duration_since(probe.checked_at) < FORGET);
+            let probe = KeyProbe {
+                checked_at: now,
+                latency_milliseconds: u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+            };
+            all.insert(about, probe);
+        }
     }
 
     fn remember(&self, what: String, proof: MasterKeyProof) {

@@ -52,6 +52,18 @@ pub enum Series {
     Condition(String),
     /// 1 for the phase of the rollout.
     Phase(String),
+    /// Seconds since the operator last proved the master key.
+    KeySuccessAge,
+    /// Milliseconds that the last proof took.
+    KeyLatency,
+    /// End of the last full verification of this pod's store, Unix time.
+    Verified(String),
+    /// Files that it found wrong.
+    VerificationFailed(String),
+    /// 1 when a full verification of this pod's store is overdue.
+    Overdue(String),
+    /// Differences of objects of this kind that are there now.
+    Drift(String),
 }
 
 /// The operator's metrics.
@@ -66,6 +78,13 @@ pub struct Metrics {
     agent_error: Family<Labelled, Gauge>,
     condition: Family<Labelled, Gauge>,
     phase: Family<Labelled, Gauge>,
+    key_success_age: Family<Owner, Gauge>,
+    key_latency: Family<Owner, Gauge>,
+    verified: Family<Labelled, Gauge>,
+    verification_failed: Family<Labelled, Gauge>,
+    verification_overdue: Family<Labelled, Gauge>,
+    drift: Family<Labelled, Gauge>,
+    drifts: Family<Labelled, Counter>,
     /// What was shown last: what is not there any more must go, or it would be alerted on for ever.
     shown: Mutex<HashMap<Owner, HashSet<Series>>>,
 }
@@ -80,11 +99,30 @@ impl Default for Metrics {
             "Reconciles that failed, by class of error",
             errors.clone(),
         );
+        let drifts = Family::<Labelled, Counter>::default();
+        registry.register(
+            "drifts",
+            "Changes by others of what this operator made, by kind of object",
+            drifts.clone(),
+        );
         let served_not_after = Family::<Listener, Gauge>::default();
         registry.register(
             "served_certificate_not_after_seconds",
             "End of validity of the certificate that a port serves, Unix time",
             served_not_after.clone(),
+        );
+        let mut single = |name: &str, help: &str| {
+            let family = Family::<Owner, Gauge>::default();
+            registry.register(name, help, family.clone());
+            family
+        };
+        let key_success_age = single(
+            "master_key_seconds_since_success",
+            "Seconds since the operator last described the master key and wrapped and unwrapped a key with it",
+        );
+        let key_latency = single(
+            "master_key_latency_milliseconds",
+            "How long the operator's last question to the master key took",
         );
         let mut gauge = |name: &str, help: &str| {
             let family = Family::<Labelled, Gauge>::default();
@@ -107,6 +145,25 @@ impl Default for Metrics {
             ),
             condition: gauge("condition", "1 when the condition is True"),
             phase: gauge("rollout_phase", "1 for the phase that the rollout is in"),
+            key_success_age,
+            key_latency,
+            verified: gauge(
+                "store_verified_timestamp_seconds",
+                "End of the last full verification of a store, Unix time",
+            ),
+            verification_failed: gauge(
+                "store_verification_failed_files",
+                "Files that the last full verification of a store found unreadable or not what their entry says",
+            ),
+            verification_overdue: gauge(
+                "store_verification_overdue",
+                "1 when a full verification of a store should have been done and was not",
+            ),
+            drift: gauge(
+                "drift",
+                "Differences between what this operator made and what is there now, by kind of object",
+            ),
+            drifts,
             registry,
             reconciles,
             errors,
@@ -137,46 +194,69 @@ impl Metrics {
             .inc();
     }
 
+    /// Somebody else changed so many things of this kind that this operator made. None counts as well: an increase is
+    /// seen only of what was shown before.
+    pub fn drifted(&self, namespace: &str, name: &str, kind: &str, count: u64) {
+        self.drifts
+            .get_or_create(&labelled(namespace, name, kind))
+            .inc_by(count);
+    }
+
     /// All numbers about one `TikvSecurity` from now on; those that are not among them go. None when it is gone.
     pub fn show(&self, namespace: &str, name: &str, numbers: &[(Series, i64)]) {
         let mut shown = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         let before = shown.remove(&owner(namespace, name)).unwrap_or_default();
         let now: HashSet<Series> = numbers.iter().map(|(series, _)| series.clone()).collect();
+        let whose = owner(namespace, name);
         for gone in before.difference(&now) {
-            if let Series::Served(pod, port) = gone {
-                self.served_not_after
-                    .remove(&listener(namespace, name, pod, *port));
-            } else if let Some((family, of)) = self.family(gone) {
-                family.remove(&labelled(namespace, name, of));
+            match self.family(gone) {
+                Shown::Listener(family, pod, port) => {
+                    family.remove(&listener(namespace, name, pod, port));
+                }
+                Shown::Labelled(family, of) => drop(family.remove(&labelled(namespace, name, of))),
+                Shown::Single(family) => drop(family.remove(&whose)),
             }
         }
         for (series, value) in numbers {
-            if let Series::Served(pod, port) = series {
-                self.served_not_after
-                    .get_or_create(&listener(namespace, name, pod, *port))
-                    .set(*value);
-            } else if let Some((family, of)) = self.family(series) {
-                family
+            match self.family(series) {
+                Shown::Listener(family, pod, port) => family
+                    .get_or_create(&listener(namespace, name, pod, port))
+                    .set(*value),
+                Shown::Labelled(family, of) => family
                     .get_or_create(&labelled(namespace, name, of))
-                    .set(*value);
-            }
+                    .set(*value),
+                Shown::Single(family) => family.get_or_create(&whose).set(*value),
+            };
         }
         if !now.is_empty() {
             shown.insert(owner(namespace, name), now);
         }
     }
 
-    fn family<'a>(&self, series: &'a Series) -> Option<(&Family<Labelled, Gauge>, &'a str)> {
-        Some(match series {
-            Series::Stored(of) => (&self.stored_not_after, of),
-            Series::Stores(of) => (&self.stores, of),
-            Series::Plaintext(of) => (&self.plaintext_bytes, of),
-            Series::AgentError(of) => (&self.agent_error, of),
-            Series::Condition(of) => (&self.condition, of),
-            Series::Phase(of) => (&self.phase, of),
-            Series::Served(..) => return None,
-        })
+    fn family<'a>(&'a self, series: &'a Series) -> Shown<'a> {
+        match series {
+            Series::Served(pod, port) => Shown::Listener(&self.served_not_after, pod, *port),
+            Series::Stored(of) => Shown::Labelled(&self.stored_not_after, of),
+            Series::Stores(of) => Shown::Labelled(&self.stores, of),
+            Series::Plaintext(of) => Shown::Labelled(&self.plaintext_bytes, of),
+            Series::AgentError(of) => Shown::Labelled(&self.agent_error, of),
+            Series::Condition(of) => Shown::Labelled(&self.condition, of),
+            Series::Phase(of) => Shown::Labelled(&self.phase, of),
+            Series::Verified(of) => Shown::Labelled(&self.verified, of),
+            Series::VerificationFailed(of) => Shown::Labelled(&self.verification_failed, of),
+            Series::Overdue(of) => Shown::Labelled(&self.verification_overdue, of),
+            Series::Drift(of) => Shown::Labelled(&self.drift, of),
+            Series::KeySuccessAge => Shown::Single(&self.key_success_age),
+            Series::KeyLatency => Shown::Single(&self.key_latency),
+        }
     }
+}
+
+/// Where a series is shown, and with which labels beside its owner's.
+enum Shown<'a> {
+    Listener(&'a Family<Listener, Gauge>, &'a str, u16),
+    Labelled(&'a Family<Labelled, Gauge>, &'a str),
+    Single(&'a Family<Owner, Gauge>),
 }
 
 fn owner(namespace: &str, name: &str) -> Owner {

@@ -124,7 +124,7 @@ async fn step(
 ) -> Result<Duration, Error> {
     let View { observed, pd } = Box::pin(observe(context, objects, resource)).await?;
     let plan: Plan = plan(&observed, Timestamp::now());
-    report::metrics(&context.metrics, &observed, &plan.status);
+    report::metrics(&context.metrics, &observed, &plan.status, &plan.volumes);
     let resource = &observed.resource;
     if plan.persist_first {
         report::status(objects, resource, &plan.status, true).await?;

@@ -8,9 +8,13 @@ use kube::runtime::events::{Event, EventType, Recorder};
 use super::error::Error;
 use super::metrics::{Metrics, Series};
 use super::objects::Objects;
-use crate::api::v1alpha1::{TikvSecurity, TikvSecurityStatus, TikvVolume, TikvVolumeStatus};
+use crate::api::report::KeyCheck;
+use crate::api::v1alpha1::{
+    DriftAnswer, TikvSecurity, TikvSecurityStatus, TikvVolume, TikvVolumeStatus,
+};
 use crate::plan::action::Note;
 use crate::plan::observed::{Observed, SecretContent};
+use crate::plan::{drift, key_status};
 
 /// A measurement that says the same as the last one is written down again only after this time.
 const SAME_MEASUREMENT: SignedDuration = SignedDuration::from_mins(10);
@@ -80,8 +84,21 @@ fn same_measurement(before: &TikvVolumeStatus, now: &TikvVolumeStatus) -> bool {
     let mut now = now.clone();
     if let Some(report) = &mut now.report {
         report.measured_at = then;
+        let told = before.report.as_ref();
+        let told = told.and_then(|report| report.master_key.as_ref());
+        if let (Some(told), Some(check)) = (told, &mut report.master_key)
+            && same_answer(told, check)
+        {
+            *check = told.clone();
+        }
     }
     near && *before == now
+}
+
+/// True when a store's master key answered as before, and not much later.
+fn same_answer(told: &KeyCheck, now: &KeyCheck) -> bool {
+    let near = now.checked_at.duration_since(told.checked_at).abs() < SAME_MEASUREMENT;
+    near && told.error == now.error
 }
 
 /// Publishes events. One that can not be published is logged: nothing may depend on events.
@@ -106,7 +123,12 @@ pub(super) async fn events(recorder: &Recorder, resource: &TikvSecurity, notes: 
 }
 
 /// Shows the numbers of one `TikvSecurity`.
-pub(super) fn metrics(metrics: &Metrics, observed: &Observed, status: &TikvSecurityStatus) {
+pub(super) fn metrics(
+    metrics: &Metrics,
+    observed: &Observed,
+    status: &TikvSecurityStatus,
+    volumes: &[TikvVolume],
+) {
     let mut numbers = Vec::new();
     for (secret, facts) in &observed.secrets {
         match &facts.content {
@@ -142,6 +164,43 @@ pub(super) fn metrics(metrics: &Metrics, observed: &Observed, status: &TikvSecur
     for condition in &status.conditions {
         let series = Series::Condition(condition.type_.clone());
         numbers.push((series, i64::from(condition.status == "True")));
+    }
+    for kind in ["StatefulSet", "ConfigMap", "Secret", "TikvVolume"] {
+        let open = status.drift.iter().filter(|one| {
+            one.kind == kind && one.ended_at.is_none() && one.answer != DriftAnswer::Overridden
+        });
+        let count = i64::try_from(open.count()).unwrap_or(i64::MAX);
+        numbers.push((Series::Drift(kind.to_owned()), count));
+        let before = observed.resource.status.as_ref();
+        let fresh = drift::fresh(before, status).filter(|one| one.kind == kind);
+        let fresh = fresh.filter(|one| one.answer != DriftAnswer::Overridden);
+        metrics.drifted(
+            observed.namespace(),
+            observed.name(),
+            kind,
+            fresh.count() as u64,
+        );
+    }
+    let now = jiff::Timestamp::now();
+    if let Some(seconds) = key_status::seconds_since_success(observed, now) {
+        numbers.push((Series::KeySuccessAge, seconds));
+    }
+    if let Some(probe) = observed.key_probe {
+        let latency = i64::try_from(probe.latency_milliseconds).unwrap_or(i64::MAX);
+        numbers.push((Series::KeyLatency, latency));
+    }
+    for volume in volumes {
+        let (pod, Some(status)) = (volume.name_any(), &volume.status) else {
+            continue;
+        };
+        let overdue = status.verification_overdue_since.is_some();
+        numbers.push((Series::Overdue(pod.clone()), i64::from(overdue)));
+        if let Some(last) = &status.last_verification {
+            let end = last.finished_at.unwrap_or(last.started_at).as_second();
+            numbers.push((Series::Verified(pod.clone()), end));
+            let failed = i64::try_from(last.failed).unwrap_or(i64::MAX);
+            numbers.push((Series::VerificationFailed(pod), failed));
+        }
     }
     numbers.push((Series::Phase(format!("{:?}", status.rollout.phase)), 1));
     metrics.show(observed.namespace(), observed.name(), &numbers);

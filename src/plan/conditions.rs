@@ -5,14 +5,17 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::action::Note;
 use super::desired::{Blocker, Desired};
+use super::drift::{self, Found};
+use super::key_status;
 use super::keys::Told;
 use super::observed::{MasterKeyProof, Observed};
 use super::rollout::Rolling;
+use super::rotations;
 use super::stage::TlsStep;
 use super::tls::statuses;
 use crate::api::report::AgentReport;
 use crate::api::v1alpha1::{
-    EncryptionStatus, Phase, RolloutPhase, TikvSecurityStatus, condition, reason,
+    DriftAnswer, EncryptionStatus, Phase, RolloutPhase, TikvSecurityStatus, condition, reason,
 };
 
 /// Everything that the status is made of.
@@ -21,6 +24,8 @@ pub struct Facts<'a> {
     pub observed: &'a Observed,
     /// What is wanted, when it could be parsed.
     pub desired: Option<&'a Desired>,
+    /// What somebody else changed.
+    pub drift: &'a [Found],
     /// What the agents are told.
     pub told: Option<&'a Told>,
     /// What stops everything.
@@ -68,7 +73,8 @@ const WARNINGS: [&str; 5] = [
 
 impl Facts<'_> {
     fn key_refused(&self) -> bool {
-        matches!(self.observed.master_key, MasterKeyProof::Refused { .. })
+        let refused = matches!(self.observed.master_key, MasterKeyProof::Refused { .. });
+        refused || self.rolling.cut_off.is_some()
     }
 }
 
@@ -84,6 +90,8 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> TikvSecurityStatus {
         certificates,
         encryption: facts.told.map(|told| encryption(observed, told)),
         rotations: before.rotations.clone(),
+        master_key: key_status::status(observed, now),
+        drift: drift::records(&before.drift, facts.drift, now),
         ..TikvSecurityStatus::default()
     };
     let mut set = Vec::new();
@@ -93,10 +101,15 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> TikvSecurityStatus {
     };
     let blocker = facts.blocker.or(facts.rolling.damaged.as_ref()).or(denied);
     set.push(certificates_ready(facts, &status, now));
-    set.push(configuration(facts));
+    set.push(match left(&status) {
+        Some(text) => (condition::CONFIGURATION_CURRENT, false, "Drift", text),
+        None => configuration(facts),
+    });
     set.push(rollout(facts));
-    set.push(master_key(facts));
+    set.push(reach(facts));
     set.push(data(facts, &status, now));
+    let first = set.iter().find(|one| !one.1).cloned();
+    set.push(drifted(&status));
     set.push(match blocker {
         Some(blocker) => (condition::BLOCKED, true, blocker.reason, blocker.text()),
         None => (
@@ -106,13 +119,12 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> TikvSecurityStatus {
             "Nothing needs a person".to_owned(),
         ),
     });
-    let first = set.iter().find(|one| one.0 != condition::BLOCKED && !one.1);
     let left = set
         .iter()
         .find(|one| one.2 == reason::OLD_KEYS_UNTIL_RESTART);
     let (why, text) = match (blocker, first) {
         (Some(blocker), _) => (reason::BLOCKED, blocker.text()),
-        (None, Some(first)) => (first.2, first.3.clone()),
+        (None, Some(first)) => (first.2, first.3),
         (None, None) => (
             reason::AS_DESIRED,
             left.map_or("Everything is as desired and proven".to_owned(), |left| {
@@ -124,6 +136,17 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> TikvSecurityStatus {
         ),
     };
     let ready = why == reason::AS_DESIRED;
+    let certified = set
+        .iter()
+        .any(|one| one.0 == condition::CERTIFICATES_READY && one.1);
+    let found = rotations::Now {
+        status: &status,
+        told: facts.told,
+        rolled: facts.rolling.complete,
+        certified: certified && facts.issuing == 0,
+        at: now,
+    };
+    status.rotations = rotations::records(status.rotations.clone(), observed, &found);
     set.insert(0, (condition::READY, ready, why, text.clone()));
     status.phase = Some(phase(facts, ready, blocker.is_some()));
     status.message = Some(text);
@@ -273,6 +296,35 @@ fn configuration(facts: &Facts<'_>) -> Verdict {
     }
 }
 
+/// What was left as somebody else made it.
+fn left(status: &TikvSecurityStatus) -> Option<String> {
+    let open = status.drift.iter().filter(|one| one.ended_at.is_none());
+    let left: Vec<_> = open.filter(|one| one.answer == DriftAnswer::Left).collect();
+    let first = left.first()?;
+    let more = match left.len() {
+        1 => String::new(),
+        all => format!(" (and {} more, see status.drift)", all - 1),
+    };
+    Some(format!(
+        "{}{more}. No pod is restarted and nothing is written meanwhile. Undo it, or write spec.drift: Correct.",
+        drift::text(first)
+    ))
+}
+
+/// Whether what this operator made is as it made it.
+fn drifted(status: &TikvSecurityStatus) -> Verdict {
+    if let Some(text) = left(status) {
+        return (condition::DRIFT, true, "Left", text);
+    }
+    let open = status.drift.iter().filter(|one| one.ended_at.is_none());
+    let mut back = open.filter(|one| one.answer == DriftAnswer::PutBack);
+    if let Some(first) = back.next() {
+        return (condition::DRIFT, true, "PuttingBack", drift::text(first));
+    }
+    let none = "What this operator made is as it made it".to_owned();
+    (condition::DRIFT, false, reason::AS_DESIRED, none)
+}
+
 fn rollout(facts: &Facts<'_>) -> Verdict {
     if facts.rolling.complete {
         return (
@@ -292,6 +344,18 @@ fn rollout(facts: &Facts<'_>) -> Verdict {
         reason::IN_PROGRESS,
         text,
     )
+}
+
+/// Whether the master key is reached from everywhere: from here, and from each store that runs.
+fn reach(facts: &Facts<'_>) -> Verdict {
+    let verdict = master_key(facts);
+    let Some(cut_off) = facts.rolling.cut_off.as_ref().filter(|_| verdict.1) else {
+        return verdict;
+    };
+    let text = format!(
+        "The operator can use the master key, but a store can not. Waiting for {cut_off}. Do not restart that pod; check its way to the KMS and its identity."
+    );
+    (condition::MASTER_KEY_REACHABLE, false, "StoreCutOff", text)
 }
 
 fn master_key(facts: &Facts<'_>) -> Verdict {

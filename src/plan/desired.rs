@@ -6,6 +6,7 @@ use std::num::{NonZeroU8, NonZeroU64};
 
 use jiff::SignedDuration;
 
+use super::clock::{self, Clock};
 use super::compaction;
 use super::names::{
     AZURE_CERTIFICATE, CREDENTIALS, GOOGLE_CREDENTIALS, MASTER_KEY, MASTER_KEY_FILE, Part,
@@ -91,6 +92,8 @@ pub struct EncryptionDesired {
     pub limits: RunLimits,
     /// Mode Compaction, and how many threads of TiKV one may use.
     pub compaction: Option<NonZeroU8>,
+    /// What is done by the clock.
+    pub clock: Clock,
 }
 
 /// One key of a Secret as a file in the pod.
@@ -169,7 +172,10 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
         allowed_names.extend(tls.allowed_names.iter().cloned());
     }
     let encryption = match &spec.encryption {
-        None => None,
+        None => {
+            clock::refuse_without_encryption(spec)?;
+            None
+        }
         Some(wanted) => {
             let production = spec.environment == Environment::Production;
             if production && wanted.method == Method::Plaintext {
@@ -219,6 +225,7 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
                 verification: wanted.reencryption.verification,
                 limits,
                 compaction,
+                clock: clock::parse(spec)?,
             })
         }
     };

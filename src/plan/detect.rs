@@ -6,7 +6,9 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Container};
 
 use super::desired::Blocker;
+use super::drift;
 use super::names::Part;
+use super::objects::annotation;
 use super::observed::WorkloadFacts;
 use crate::api::ANNOTATION_SOURCE;
 use crate::api::v1alpha1::StatefulSetRef;
@@ -305,6 +307,13 @@ fn resolve<'a>(
 }
 
 fn source_of(facts: &WorkloadFacts, mounted: &str) -> String {
+    // The derived one was deleted: the StatefulSet remembers what it was made of.
+    let set = facts.stateful_set.as_ref().filter(|_| {
+        !facts.config_maps.contains_key(mounted) && drift::given(facts).as_deref() == Some(mounted)
+    });
+    if let Some(source) = set.and_then(|set| annotation(&set.metadata, ANNOTATION_SOURCE)) {
+        return source.to_owned();
+    }
     let annotations = facts
         .config_maps
         .get(mounted)

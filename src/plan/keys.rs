@@ -11,7 +11,10 @@ use super::objects::{annotation, is_ours, metadata};
 use super::observed::Observed;
 use crate::api::desired::DesiredState;
 use crate::api::v1alpha1::ReencryptionPolicy;
-use crate::api::{ANNOTATION_ROTATION, ANNOTATION_SINCE, DESIRED_KEY};
+use crate::api::{
+    ANNOTATION_APPLIED, ANNOTATION_CAUSE, ANNOTATION_ROTATION, ANNOTATION_SCHEDULE,
+    ANNOTATION_SINCE, ANNOTATION_VERIFICATION, DESIRED_KEY,
+};
 
 /// The desired state of the agents.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +23,8 @@ pub struct Told {
     pub state: DesiredState,
     /// Since when. A pod made before has not tried it.
     pub since: Timestamp,
+    /// What moved `dataKeyNotBefore` last: `request`, `schedule` or `period`.
+    pub cause: Option<String>,
 }
 
 /// What they should be told, and the ConfigMap to apply when that is new.
@@ -39,80 +44,137 @@ pub fn tell(
         ));
     }
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
-    let request = observed
-        .resource
-        .spec
-        .rotate
-        .data_key
-        .clone()
-        .unwrap_or_default();
-    let before = told(observed.agent_config.as_ref());
+    let rotate = &observed.resource.spec.rotate;
+    let request = rotate.data_key.clone().unwrap_or_default();
+    let verification = rotate.verification.clone().unwrap_or_default();
+    let map = observed.agent_config.as_ref();
+    let note = |key| map.and_then(|map| annotation(&map.metadata, key));
+    let before = told(map);
     let method = encryption.config.method;
     let mut state = DesiredState {
-        generation: 1,
+        generation: next_generation(observed),
         method,
-        data_key_not_before: None,
+        data_key_not_before: lost(observed),
         reencrypt: encryption.policy != ReencryptionPolicy::Never,
         verification: encryption.verification,
         limits: encryption.limits,
         decrypt: !method.encrypts(),
         compaction: compaction::order(encryption, before.as_ref()),
         allowed_names: vec![Part::Client.common_name(observed.name(), observed.namespace())],
+        proof: None,
     };
-    let mut since = now;
+    // Who was made after the moment that was lost has tried what it asked for.
+    let mut since = lost(observed).unwrap_or(now);
+    let mut cause = note(ANNOTATION_CAUSE).unwrap_or_default().to_owned();
     if let Some(before) = &before {
-        let answered = observed
-            .agent_config
-            .as_ref()
-            .and_then(|map| annotation(&map.metadata, ANNOTATION_ROTATION));
-        let asked = answered.unwrap_or_default() != request && !request.is_empty();
-        let base = before.state.data_key_not_before.unwrap_or(before.since);
-        let passed = encryption.policy == ReencryptionPolicy::Always
-            && now.duration_since(base) >= encryption.rotation_period;
         state.data_key_not_before = before.state.data_key_not_before;
-        if (asked || passed) && method.encrypts() {
+        if method.encrypts()
+            && let Some(why) = due(encryption, before, map, &request, now)
+        {
             state.data_key_not_before = Some(now);
-        }
-        if passed && !asked && state.compaction.is_some() {
-            // Keys that TiKV has made itself meanwhile are new enough: nothing has to be waited for.
-            let since = compaction::present_keys_since(observed);
-            state.data_key_not_before = before.state.data_key_not_before.max(since);
+            if why == "period" && state.compaction.is_some() {
+                // Keys that TiKV has made itself meanwhile are new enough: nothing has to be waited for.
+                let since = compaction::present_keys_since(observed);
+                state.data_key_not_before = before.state.data_key_not_before.max(since);
+            }
+            if state.data_key_not_before != before.state.data_key_not_before {
+                why.clone_into(&mut cause);
+            }
         }
         state.generation = before.state.generation;
+        // A verification is no reason to try anything else again.
+        state.proof = before.state.proof;
         if state == before.state {
             since = before.since;
         } else {
             state.generation += 1;
         }
-        let told = Told { state, since };
+        let told = Told {
+            state,
+            since,
+            cause: None,
+        };
         let turn = compaction::turn(observed, &told, now);
         state = told.state;
         // Whose turn it is is news for two pods, and nobody has to answer it.
         if let Some(order) = &mut state.compaction {
             order.turn = turn;
         }
-        if state == before.state && answered.unwrap_or_default() == request {
-            return Ok((before.clone(), None));
-        }
     }
+    let proof = before.and_then(|before| before.state.proof);
+    state.proof = encryption.clock.proof(proof, map, &verification, now);
+    let text = serde_json::to_string_pretty(&state).unwrap_or_default();
+    let told = Told {
+        state,
+        since,
+        cause: (!cause.is_empty()).then(|| cause.clone()),
+    };
     let notes = [
         (ANNOTATION_SINCE, since.to_string()),
         (ANNOTATION_ROTATION, request),
+        (ANNOTATION_VERIFICATION, verification),
+        (ANNOTATION_SCHEDULE, encryption.clock.note(map, now)),
+        (ANNOTATION_CAUSE, cause),
+        (ANNOTATION_APPLIED, text.clone()),
     ];
-    let text = serde_json::to_string_pretty(&state).unwrap_or_default();
-    let map = ConfigMap {
+    let wanted = ConfigMap {
         metadata: metadata(observed, &name, "agent", &notes),
         data: Some([(DESIRED_KEY.to_owned(), text)].into()),
         ..ConfigMap::default()
     };
-    Ok((Told { state, since }, Some(map)))
+    let same = map.is_some_and(|map| map.data == wanted.data)
+        && notes
+            .iter()
+            .all(|(key, value)| note(key).unwrap_or_default() == value);
+    Ok((told, (!same).then_some(wanted)))
 }
 
-/// What a ConfigMap tells; `None` when it is not there or was damaged.
+/// Why every file is to get a new data key now, if so.
+fn due(
+    encryption: &EncryptionDesired,
+    before: &Told,
+    map: Option<&ConfigMap>,
+    request: &str,
+    now: Timestamp,
+) -> Option<&'static str> {
+    let answered = map.and_then(|map| annotation(&map.metadata, ANNOTATION_ROTATION));
+    let base = before.state.data_key_not_before.unwrap_or(before.since);
+    if !request.is_empty() && answered.unwrap_or_default() != request {
+        return Some("request");
+    }
+    if encryption.clock.reencrypts(map, base, now) {
+        return Some("schedule");
+    }
+    let passed = now.duration_since(base) >= encryption.rotation_period;
+    (encryption.policy == ReencryptionPolicy::Always && passed).then_some("period")
+}
+
+/// Where generations begin: after all that was ever told, also when the ConfigMap was deleted.
+fn next_generation(observed: &Observed) -> i64 {
+    let told = observed.volumes.values().map(|one| one.spec.generation);
+    told.max().unwrap_or_default() + 1
+}
+
+/// The moment that a ConfigMap which was deleted had told.
+fn lost(observed: &Observed) -> Option<Timestamp> {
+    let status = observed.resource.status.as_ref()?;
+    status.encryption.as_ref()?.data_key_not_before
+}
+
+/// What a ConfigMap was made to tell; `None` when it is not there or was damaged. What somebody else wrote into it since
+/// does not count.
 pub fn told(map: Option<&ConfigMap>) -> Option<Told> {
     let map = map?;
-    let text = map.data.as_ref()?.get(DESIRED_KEY)?;
-    let state = serde_json::from_str(text).ok()?;
+    let parse = |text: &str| serde_json::from_str(text).ok();
+    let applied = annotation(&map.metadata, ANNOTATION_APPLIED).and_then(parse);
+    let there = || parse(map.data.as_ref()?.get(DESIRED_KEY)?);
+    let state = applied.or_else(there)?;
     let since = annotation(&map.metadata, ANNOTATION_SINCE)?.parse().ok()?;
-    Some(Told { state, since })
+    let cause = annotation(&map.metadata, ANNOTATION_CAUSE).filter(|cause| !cause.is_empty());
+    let cause = cause.map(str::to_owned);
+    Some(Told {
+        state,
+        since,
+        cause,
+    })
 }

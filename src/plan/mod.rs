@@ -4,11 +4,14 @@ use jiff::{SignedDuration, Timestamp};
 
 pub mod action;
 pub mod checks;
+pub mod clock;
 pub mod compaction;
 pub mod conditions;
 pub mod desired;
 pub mod detect;
+pub mod drift;
 pub mod finish;
+pub mod key_status;
 pub mod keys;
 pub mod merge;
 pub mod names;
@@ -18,9 +21,12 @@ pub mod pods;
 pub mod policy;
 pub mod probes;
 pub mod rollout;
+pub mod rotations;
+pub mod schedule;
 pub mod stage;
 pub mod template;
 pub mod tls;
+pub mod verification;
 pub mod versions;
 pub mod volumes;
 pub mod wrapped;
@@ -34,6 +40,7 @@ use action::{Action, Note, Plan};
 use conditions::{Configuration, Facts};
 use desired::{Blocker, Desired};
 use detect::{Layout, detect};
+use drift::Found;
 use keys::Told;
 use names::Part;
 use observed::Observed;
@@ -44,7 +51,7 @@ use stage::TlsStep;
 pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
     if observed.resource.metadata.deletion_timestamp.is_some() {
         let (actions, status) = finish::finish(observed);
-        return assemble(observed, actions, status, None);
+        return assemble(observed, actions, status, None, now);
     }
     match prepare(observed) {
         Ok(prepared) => {
@@ -83,17 +90,20 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
     let (told, agent_config) = told
         .transpose()?
         .map_or((None, None), |(told, map)| (Some(told), map));
+    let drift = drift::find(observed);
+    let left = || drift::is_left(&drift).then_some(Obstacle::Drift);
     let obstacle = policy::satisfied(observed).map_err(Obstacle::Policy);
     let obstacle =
         obstacle.and_then(|()| compaction::permitted(observed, desired).map_err(Obstacle::Policy));
     let obstacle = obstacle.and_then(|()| checks::master_key(observed).map_err(Obstacle::Key));
     let obstacle =
         obstacle.and_then(|()| wrapped::make(observed, desired).map_err(Obstacle::WrappedKey));
+    let obstacle = obstacle.and_then(|wrap| left().map_or(Ok(wrap), Err));
     let wrap = match obstacle {
         Ok(wrap) => wrap,
         Err(obstacle) => {
-            let untold = agent_config.is_some();
-            return restrained(observed, prepared, &obstacle, issue, untold, now);
+            let untold = agent_config.is_some().then_some(told).flatten();
+            return restrained(observed, prepared, &obstacle, &drift, issue, untold, now);
         }
     };
     let mut actions = Vec::new();
@@ -129,6 +139,7 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
     let facts = Facts {
         observed,
         desired: Some(desired),
+        drift: &drift,
         told: told.as_ref(),
         blocker: None,
         tls: &step,
@@ -137,7 +148,7 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
         issuing,
     };
     let status = conditions::status(&facts, now);
-    let mut plan = assemble(observed, actions, status, told.as_ref());
+    let mut plan = assemble(observed, actions, status, told.as_ref(), now);
     plan.persist_first = persist_first;
     plan.events.append(&mut rolling.events);
     plan.events.extend(exposed(observed, tikv));
@@ -157,6 +168,8 @@ enum Obstacle {
     WrappedKey(Blocker),
     /// The master key can not be used: a matter for a person only where something is to be done.
     Key(Blocker),
+    /// What somebody else changed is left as it is, on request, and no pod may be restarted with it.
+    Drift,
 }
 
 /// Nothing new is begun, and what is true stays said.
@@ -164,12 +177,17 @@ fn restrained(
     observed: &Observed,
     prepared: &Prepared<'_>,
     obstacle: &Obstacle,
+    drift: &[Found],
     issue: Vec<Action>,
-    untold: bool,
+    untold: Option<Told>,
     now: Timestamp,
 ) -> Result<Plan, Blocker> {
     let Prepared { desired, tikv, pd } = prepared;
     let told = keys::told(observed.agent_config.as_ref());
+    // Volume objects of stores whose agents' ConfigMap was deleted, and is not put back, stay.
+    let deleted = matches!(obstacle, Obstacle::Drift).then(|| untold.clone());
+    let told = told.or(deleted.flatten());
+    let untold = untold.is_some();
     let mut rolling = rollout::roll(observed, told.as_ref(), now);
     let step = stage::tls_step(observed, desired, pd, rolling.sound());
     let lacks = !stage::configure(observed, desired, tikv, pd, step == TlsStep::On)?.is_empty();
@@ -182,6 +200,8 @@ fn restrained(
     let blocker = match obstacle {
         Obstacle::Policy(blocker) | Obstacle::WrappedKey(blocker) => Some(blocker),
         Obstacle::Key(blocker) => (!idle).then_some(blocker),
+        // The condition Drift says it.
+        Obstacle::Drift => None,
     };
     let mut actions = stop(&mut rolling, observed, now);
     // What exists is renewed all the same: an outage of the KMS, or a new policy, must not become an outage of TLS.
@@ -192,6 +212,7 @@ fn restrained(
     let facts = Facts {
         observed,
         desired: Some(desired),
+        drift,
         told: told.as_ref(),
         blocker,
         tls: &step,
@@ -203,7 +224,7 @@ fn restrained(
             .count(),
     };
     let status = conditions::status(&facts, now);
-    Ok(assemble(observed, actions, status, told.as_ref()))
+    Ok(assemble(observed, actions, status, told.as_ref(), now))
 }
 
 /// Keeps what the rollout remembers and drops what it would do.
@@ -224,9 +245,11 @@ fn blocked(
     let told = keys::told(observed.agent_config.as_ref());
     let mut rolling = rollout::roll(observed, told.as_ref(), now);
     let put_back = stop(&mut rolling, observed, now);
+    let drift = drift::find(observed);
     let facts = Facts {
         observed,
         desired,
+        drift: &drift,
         told: told.as_ref(),
         blocker: Some(blocker),
         tls: if stage::has_begun(observed) {
@@ -239,14 +262,15 @@ fn blocked(
         issuing: 0,
     };
     let status = conditions::status(&facts, now);
-    assemble(observed, put_back, status, told.as_ref())
+    assemble(observed, put_back, status, told.as_ref(), now)
 }
 
 /// The rollout does nothing but put back what it borrowed; what it knows to be true stays.
 fn stop(rolling: &mut Rolling, observed: &Observed, now: Timestamp) -> Vec<Action> {
     let (put_back, evicting) = rollout::put_back(observed, now);
     if !rolling.actions.is_empty() {
-        rolling.status.waiting_for = Some("what the condition Blocked names".to_owned());
+        let text = "what the conditions Blocked and Drift name";
+        rolling.status.waiting_for = Some(text.to_owned());
     }
     rolling.actions.clear();
     rolling.events.clear();
@@ -266,9 +290,11 @@ fn assemble(
     actions: Vec<Action>,
     status: TikvSecurityStatus,
     told: Option<&Told>,
+    now: Timestamp,
 ) -> Plan {
     let before = observed.resource.status.as_ref();
     let mut events = conditions::warnings(before, &status);
+    events.extend(drift::notes(before, &status));
     let ready =
         |status: &TikvSecurityStatus| status.phase == Some(crate::api::v1alpha1::Phase::Ready);
     if ready(&status) && !before.is_some_and(ready) {
@@ -288,7 +314,7 @@ fn assemble(
     Plan {
         persist_first: false,
         actions,
-        volumes: volumes::volumes(observed, told),
+        volumes: volumes::volumes(observed, told, now),
         status,
         events,
         requeue,

@@ -79,14 +79,10 @@ pub fn annotation<'a>(metadata: &'a ObjectMeta, key: &str) -> Option<&'a str> {
         .map(String::as_str)
 }
 
-/// A copy of the ConfigMap that a person wrote, with changed content, under a name that says so.
-pub fn derived(
-    observed: &Observed,
-    layout: &Layout<'_>,
-    data: BTreeMap<String, String>,
-) -> ConfigMap {
+/// What the name of a derived ConfigMap with this content ends with.
+pub fn fingerprint(data: &BTreeMap<String, String>) -> String {
     let mut hash = Sha256::new();
-    for (key, text) in &data {
+    for (key, text) in data {
         hash.update(key.as_bytes());
         hash.update([0]);
         hash.update(text.as_bytes());
@@ -96,6 +92,16 @@ pub fn derived(
     for byte in hash.finalize().iter().take(4) {
         let _ = write!(short, "{byte:02x}");
     }
+    short
+}
+
+/// A copy of the ConfigMap that a person wrote, with changed content, under a name that says so.
+pub fn derived(
+    observed: &Observed,
+    layout: &Layout<'_>,
+    data: BTreeMap<String, String>,
+) -> ConfigMap {
+    let short = fingerprint(&data);
     let source = layout.source_name();
     // The whole must fit into the 253 characters of a name.
     let stem: String = source.chars().take(200).collect();

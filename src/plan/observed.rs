@@ -42,6 +42,8 @@ pub struct Observed {
     pub served: Vec<Served>,
     /// Whether the master key can be used.
     pub master_key: MasterKeyProof,
+    /// When its service was asked for that, and how long it took.
+    pub key_probe: Option<KeyProbe>,
     /// Image that the agents run: the operator's own.
     pub agent_image: String,
 }
@@ -143,6 +145,15 @@ pub struct ServedLeaf {
     pub not_after: Timestamp,
     /// True when our CA signed it and the name fits.
     pub trusted: bool,
+}
+
+/// A question to the service of the master key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyProbe {
+    /// When.
+    pub checked_at: Timestamp,
+    /// How long the answer took.
+    pub latency_milliseconds: u64,
 }
 
 /// Whether the master key can be used: described, and a key wrapped and unwrapped.

@@ -3,11 +3,13 @@
 mod ailing;
 mod lent;
 mod members;
+mod reach;
 
 use jiff::Timestamp;
 
 use super::action::{Action, Note};
 use super::desired::Blocker;
+use super::drift;
 use super::keys::Told;
 use super::observed::{Observed, PdFacts, PdState};
 use super::pods::{PodView, replicas, update_revision, views};
@@ -36,12 +38,14 @@ pub struct Rolling {
     pub trouble: Option<String>,
     /// A running store that must not be restarted.
     pub damaged: Option<Blocker>,
+    /// A running store that could not start again, because its agent can not open its keys now.
+    pub cut_off: Option<String>,
 }
 
 impl Rolling {
     /// True when nothing stands against stopping every pod once.
     pub fn sound(&self) -> bool {
-        self.complete && self.damaged.is_none()
+        self.complete && self.damaged.is_none() && self.cut_off.is_none()
     }
 }
 
@@ -66,6 +70,11 @@ pub fn roll(observed: &Observed, told: Option<&Told>, now: Timestamp) -> Rolling
     roll.out.status.restore_max_store_down_time = roll.before.restore_max_store_down_time.clone();
     roll.out.status.pending_before = roll.before.pending_before;
     roll.out.damaged = ailing::damage(&roll.tikv);
+    let mut cut_off = roll
+        .tikv
+        .iter()
+        .filter_map(|pod| reach::cut_off(observed, pod));
+    roll.out.cut_off = cut_off.next();
     roll.decide();
     roll.hold_maintenance();
     roll.finish()
@@ -145,7 +154,8 @@ impl<'a> Roll<'a> {
             let in_work = match pod {
                 Some(pod) => {
                     let wanted = self.reason(pod).is_some() && self.out.damaged.is_none();
-                    wanted || pod.ailment(self.now).is_some()
+                    let can = reach::cut_off(self.observed, pod).is_none();
+                    wanted && can || pod.ailment(self.now).is_some()
                 }
                 // Its pod is away: between its end and its return.
                 None => {
@@ -176,6 +186,10 @@ impl<'a> Roll<'a> {
         let begun = plain.len() < self.pd.len() + self.tikv.len();
         if let Some(damaged) = self.out.damaged.clone().filter(|_| !begun) {
             self.wait(RolloutPhase::Held, None, &damaged.message);
+            return true;
+        }
+        if let Some(cut_off) = self.out.cut_off.clone().filter(|_| !begun) {
+            self.wait(RolloutPhase::Held, None, &cut_off);
             return true;
         }
         let mut actions = Vec::new();
@@ -306,9 +320,15 @@ impl<'a> Roll<'a> {
                 return;
             }
         }
-        let Some(pod) = in_work.or_else(|| wanting.first().cloned()) else {
-            return;
+        // A store that could not start again is left alone; the others are not held up by it.
+        let can = |pod: &&PodView<'a>| reach::cut_off(self.observed, pod).is_none();
+        let Some(pod) = in_work.or_else(|| wanting.iter().find(can).cloned()) else {
+            let cut_off = self.out.cut_off.clone().unwrap_or_default();
+            return self.wait(RolloutPhase::Held, wanting.first(), &cut_off);
         };
+        if let Some(cut_off) = reach::cut_off(self.observed, &pod) {
+            return self.wait(RolloutPhase::Held, Some(&pod), &cut_off);
+        }
         let Some(store) = pod.store else { return };
         let reason = self.reason(&pod).unwrap_or_default();
         let alone = facts
@@ -369,7 +389,10 @@ impl<'a> Roll<'a> {
     /// Why a pod must restart.
     fn reason(&self, pod: &PodView<'_>) -> Option<String> {
         if pod.outdated {
-            return Some("its pod template changed".to_owned());
+            let set = self.observed.tikv.stateful_set.as_ref();
+            let name = set.and_then(|set| set.metadata.name.as_deref());
+            let drift = drift::restart_reason(self.observed, name.unwrap_or_default(), pod.created);
+            return Some(drift.unwrap_or("its pod template changed".to_owned()));
         }
         let told = self.told?;
         pod.wants_agent_run(told).then(|| {

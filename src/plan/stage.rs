@@ -8,6 +8,7 @@ use serde_json::json;
 use super::action::Action;
 use super::desired::{Blocker, Desired};
 use super::detect::Layout;
+use super::drift;
 use super::merge::diff;
 use super::names::{PD_TLS, Part, TIKV_TLS};
 use super::objects::{derived, is_ours};
@@ -16,6 +17,7 @@ use super::probes;
 use super::rollout::illness;
 use super::template::{Wanted, as_json, build, has_tls};
 use crate::api::v1alpha1::reason;
+use crate::api::{ANNOTATION_APPLIED, ANNOTATION_SOURCE};
 use crate::tikv::tikv_toml::{TikvChange, TlsFiles, TomlProblem};
 use crate::tikv::{pd_toml, tikv_toml};
 
@@ -207,8 +209,16 @@ fn workload(
 ) {
     let map = derived(observed, layout, data);
     let name = map.metadata.name.clone().unwrap_or_default();
-    if !facts.config_maps.contains_key(&name) {
-        actions.push(Action::ApplyConfigMap(Box::new(map)));
+    match facts.config_maps.get(&name) {
+        Some(there) if there.data == map.data => {}
+        // Immutable, so somebody deleted ours and made this one.
+        Some(there) if is_ours(observed, &there.metadata) => {
+            let uid = there.metadata.uid.clone().unwrap_or_default();
+            let name = name.clone();
+            actions.push(Action::DeleteConfigMap { name, uid });
+            actions.push(Action::ApplyConfigMap(Box::new(map)));
+        }
+        _ => actions.push(Action::ApplyConfigMap(Box::new(map))),
     }
     let wanted = Wanted {
         resource: observed.name(),
@@ -220,7 +230,10 @@ fn workload(
             .map(|encryption| (encryption, observed.agent_image.as_str())),
     };
     let present = as_json(layout.stateful_set);
-    if let Some(mut patch) = diff(&present, &build(layout, &wanted)) {
+    let mut built = build(layout, &wanted);
+    built["metadata"]["annotations"][ANNOTATION_APPLIED] = json!(drift::applied(layout, &wanted));
+    built["metadata"]["annotations"][ANNOTATION_SOURCE] = json!(layout.source_name());
+    if let Some(mut patch) = diff(&present, &built) {
         patch["metadata"]["resourceVersion"] = json!(layout.stateful_set.metadata.resource_version);
         let target = layout
             .stateful_set

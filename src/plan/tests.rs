@@ -7,11 +7,14 @@
 )]
 
 mod compaction;
+mod drift;
 mod journeys;
 mod limits;
 mod policy;
 mod random;
+mod reach;
 mod refusals;
 mod truth;
+mod verifications;
 mod world;
 mod wrapped;

@@ -11,8 +11,8 @@ use super::detect::{Layout, hosts, option};
 use super::names::{Part, authority_secret};
 use super::objects::{annotation, is_ours, metadata};
 use super::observed::{Observed, SecretContent};
-use crate::api::v1alpha1::CertificateStatus;
-use crate::api::{AGENT_PORT, ANNOTATION_ROTATION};
+use crate::api::v1alpha1::{CertificateStatus, DriftPolicy};
+use crate::api::{AGENT_PORT, ANNOTATION_APPLIED, ANNOTATION_ROTATION};
 use crate::tikv::tikv_toml::text_at;
 use crate::tls::leaf::LeafSpec;
 use crate::tls::parse::CertificateInfo;
@@ -50,6 +50,19 @@ pub fn issue(
         }
         None => None,
     };
+    let made = present.and_then(|secret| annotation(&secret.metadata, ANNOTATION_APPLIED));
+    if let (Some(ca), Some(made)) = (ca, made)
+        && made != ca.serial
+    {
+        return Err(Blocker::new(
+            "CaReplaced",
+            format!(
+                "Secret {authority} holds another CA (serial {}) than the one that was made (serial {made}), and what runs does not trust it",
+                ca.serial
+            ),
+            "Restore it from a backup; nothing is issued meanwhile.",
+        ));
+    }
     if let Some(ended) = ca.filter(|ca| now >= ca.not_after) {
         return Err(Blocker::new(
             "CaExpired",
@@ -306,6 +319,9 @@ fn due(
         || !spec.dns.is_subset(&certificate.dns)
         || !spec.ips.is_subset(&certificate.ips)
         || annotation(&secret.metadata, ANNOTATION_ROTATION).unwrap_or_default() != rotation
+        || (observed.resource.spec.drift == DriftPolicy::Correct
+            && annotation(&secret.metadata, ANNOTATION_APPLIED)
+                .is_some_and(|serial| serial != certificate.serial))
 }
 
 /// Objects of our names that somebody else made are never written over.

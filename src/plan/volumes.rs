@@ -7,19 +7,28 @@ use super::keys::Told;
 use super::objects::owned;
 use super::observed::Observed;
 use super::pods::{PodView, agent_text, views};
+use super::verification;
 use crate::api::report::{AgentPhase, AgentReport};
 use crate::api::v1alpha1::{
     Attempt, ServedCertificate, TikvVolume, TikvVolumeSpec, TikvVolumeStatus, VolumePhase,
 };
 
 /// All of them.
-pub fn volumes(observed: &Observed, told: Option<&Told>) -> Vec<TikvVolume> {
+pub fn volumes(observed: &Observed, told: Option<&Told>, now: Timestamp) -> Vec<TikvVolume> {
     let Some(told) = told else { return Vec::new() };
     let mut all: Vec<_> = views(observed, &observed.tikv)
         .iter()
-        .map(|pod| volume(observed, told, pod))
+        .map(|pod| volume(observed, told, pod, now))
         .collect();
     // A pod that is away keeps its object, and with it the last measurement.
+    let drift = super::drift::find(observed);
+    for volume in &mut all {
+        let name = volume.metadata.name.clone().unwrap_or_default();
+        let left = super::drift::is_left_of(&drift, "TikvVolume", &name);
+        if let Some(there) = observed.volumes.get(&name).filter(|_| left) {
+            volume.spec = there.spec.clone();
+        }
+    }
     for (name, old) in &observed.volumes {
         if !all
             .iter()
@@ -48,13 +57,14 @@ fn within(observed: &Observed, name: &str) -> bool {
     ordinal.is_some_and(|ordinal| ordinal < super::pods::replicas(&observed.tikv))
 }
 
-fn volume(observed: &Observed, told: &Told, pod: &PodView<'_>) -> TikvVolume {
+fn volume(observed: &Observed, told: &Told, pod: &PodView<'_>, now: Timestamp) -> TikvVolume {
     let spec = TikvVolumeSpec {
         security: observed.name().to_owned(),
         pod: pod.name.to_owned(),
         method: told.state.method,
         data_key_not_before: told.state.data_key_not_before,
         reencrypt: told.state.reencrypt,
+        verified_not_before: told.state.proof.map(|proof| proof.not_before),
         generation: told.state.generation,
     };
     let before = observed
@@ -63,6 +73,8 @@ fn volume(observed: &Observed, told: &Told, pod: &PodView<'_>) -> TikvVolume {
         .and_then(|volume| volume.status.clone())
         .unwrap_or_default();
     let report = pod.report.cloned().or(before.report);
+    let verified = verification::last(report.as_ref(), before.last_verification);
+    let overdue = verification::overdue_since(told, verified.as_ref(), report.as_ref(), now);
     let unreachable = match observed.agents.get(pod.name) {
         Some(Ok(_)) => None,
         Some(Err(why)) => Some(why.clone()),
@@ -89,6 +101,8 @@ fn volume(observed: &Observed, told: &Told, pod: &PodView<'_>) -> TikvVolume {
             generation: told.state.generation,
             started_at: pod.created.max(Timestamp::UNIX_EPOCH),
         }),
+        last_verification: verified,
+        verification_overdue_since: overdue,
     };
     let mut volume = TikvVolume::new(pod.name, spec);
     volume.metadata = owned(observed, pod.name, "volume");

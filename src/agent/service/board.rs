@@ -2,12 +2,13 @@
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::store::{Measurement, Problem};
 use crate::api::compaction::CompactionReport;
-use crate::api::report::{AgentPhase, AgentReport, Progress};
+use crate::api::report::{AgentPhase, AgentReport, KeyCheck, Progress, VerificationReport};
 
 /// The current report.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ impl Board {
             coverage: None,
             findings: Vec::new(),
             measured_at: None,
+            master_key: None,
+            last_verification: None,
         }))
     }
 
@@ -105,6 +108,60 @@ impl Board {
         report.findings = measurement.findings;
         report.satisfied = measurement.satisfied;
         report.measured_at = Some(now);
+    }
+
+    /// What the master key answered: that it opens the store, or why not.
+    pub(super) fn key(&self, answer: Result<(), Problem>, took: Duration, now: Timestamp) {
+        let mut report = self.lock();
+        let before = report.master_key.take();
+        let told = before.as_ref().and_then(|check| check.error.clone());
+        let latency = u64::try_from(took.as_millis()).ok();
+        report.master_key = Some(match answer {
+            Ok(()) => {
+                if told.is_some() {
+                    tracing::info!("the master key opens this store again");
+                }
+                KeyCheck {
+                    checked_at: now,
+                    last_success: Some(now),
+                    latency_milliseconds: latency,
+                    error: None,
+                }
+            }
+            Err(problem) => {
+                if told.as_ref() != Some(&*problem) {
+                    let (code, message, remedy) =
+                        (&problem.code, &problem.message, &problem.remedy);
+                    tracing::warn!(
+                        code,
+                        remedy,
+                        "this store could not start again now: {message}"
+                    );
+                }
+                KeyCheck {
+                    checked_at: now,
+                    last_success: before.as_ref().and_then(|check| check.last_success),
+                    latency_milliseconds: before.and_then(|check| check.latency_milliseconds),
+                    error: Some(*problem),
+                }
+            }
+        });
+    }
+
+    /// When the last full verification began.
+    pub(super) fn verified_since(&self) -> Option<Timestamp> {
+        let report = self.lock();
+        report.last_verification.as_ref().map(|one| one.started_at)
+    }
+
+    pub(super) fn verified(&self, verification: VerificationReport) {
+        tracing::info!(
+            files = verification.files,
+            bytes = verification.bytes,
+            failed = verification.failed,
+            "verified"
+        );
+        self.lock().last_verification = Some(verification);
     }
 
     fn lock(&self) -> MutexGuard<'_, AgentReport> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::store::{Locked, Measurement, Need, Outcome, Problem, Store, Watch};
+use super::store::{Locked, Measurement, Need, Outcome, Problem, Prover, Store, Watch};
 use crate::agent::compaction;
 use crate::agent::dictionaries::Sealer;
 use crate::agent::error::StoreError;
@@ -17,8 +17,9 @@ use crate::agent::master_key::{self, StoreKeys};
 use crate::agent::observer::Observer;
 use crate::agent::plan::{self, Target};
 use crate::agent::store as engine;
+use crate::agent::verify::Run;
 use crate::api::desired::{DesiredState, Verification};
-use crate::api::report::{AgentPhase, Finding, Progress, Severity};
+use crate::api::report::{AgentPhase, Finding, Progress, Severity, VerificationReport};
 use crate::fs::os::OsFs;
 use crate::fs::{Fs as _, Lock};
 use crate::tikv::store_config::StoreConfig;
@@ -30,6 +31,7 @@ pub struct DataDir {
     key: StoreKeys,
     lock: Option<Box<dyn Lock>>,
     limits: Limits,
+    verification: Option<Run>,
 }
 
 impl DataDir {
@@ -53,6 +55,7 @@ impl DataDir {
             config,
             lock: None,
             limits: Limits::of_this_machine(),
+            verification: None,
         })
     }
 
@@ -193,6 +196,35 @@ impl Store for DataDir {
                 findings,
                 satisfied,
             })
+        })
+    }
+
+    fn verify(&mut self, budget: u64) -> Result<Option<VerificationReport>, Problem> {
+        let mut run = match self.verification.take() {
+            Some(run) => run,
+            None => {
+                let started = Timestamp::now();
+                self.with(|store| Ok(Run::begin(&store.measure()?, started)))?
+            }
+        };
+        if !run.go_on(&OsFs, budget) {
+            self.verification = Some(run);
+            return Ok(None);
+        }
+        // Whoever can not look at the end begins anew.
+        self.with(|store| Ok(Some(run.end(&store.measure()?, Timestamp::now()))))
+    }
+
+    fn prover(&self) -> Prover {
+        let (config, dir) = (self.config.clone(), self.dir.clone());
+        Box::new(move || {
+            // Made anew each time: TiKV reads key files and credentials at its start as well, and they may have changed.
+            let keys = master_key::configured(&config);
+            match master_key::opens(&OsFs, &keys, &dir) {
+                Ok(true) => Some(Ok(())),
+                Ok(false) => None,
+                Err(error) => Some(Err(problem(&error))),
+            }
         })
     }
 }

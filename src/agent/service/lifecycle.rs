@@ -13,7 +13,7 @@ use super::gate::Gate;
 use super::stop::Stop;
 use super::store::{Locked, Need, Outcome, Problem, Store, Watch};
 use crate::agent::wrapped::{Pending, Provided, UnwrapError};
-use crate::api::desired::DesiredState;
+use crate::api::desired::{DesiredState, ProofDesired};
 use crate::api::report::{AgentPhase, Finding, Progress, Severity};
 
 /// How often things are done.
@@ -193,10 +193,12 @@ impl<S: Store> Lifecycle<S> {
         // the next that succeeds.
         let attempt = self.board.report().error;
         let mut measured_for = None;
+        let mut verification = Verifying::default();
         let mut last = Instant::now();
         loop {
             let desired = self.desired.read();
             let wanted = desired.as_ref().ok().cloned();
+            let wanted_proof = wanted.as_ref().and_then(|wanted| wanted.proof);
             if measured_for.as_ref() != Some(&wanted) || last.elapsed() >= self.pace.measure {
                 match self.store.measure(wanted.as_ref()) {
                     Ok(mut measurement) => {
@@ -216,6 +218,9 @@ impl<S: Store> Lifecycle<S> {
                 }
                 measured_for = Some(wanted);
                 last = Instant::now();
+            }
+            if let Some(proof) = wanted_proof {
+                verification.go_on(&mut self.store, &self.board, proof, self.pace.measure);
             }
             if let Err(problem) = desired {
                 self.board.error(problem);
@@ -257,6 +262,56 @@ fn notice(provided: &Provided) -> Option<Finding> {
                 remedy: "Bring the provider back before a pod is made anew: a new pod has no key in memory.".to_owned(),
                 path: None,
             })
+        }
+    }
+}
+
+/// Longest time that one step of a verification makes up for: the loop has other things to do.
+const LONGEST_STEP: Duration = Duration::from_secs(5);
+
+/// A verification between two steps, and the pause after one that failed.
+#[derive(Default)]
+struct Verifying {
+    last: Option<Instant>,
+    not_before: Option<Instant>,
+}
+
+impl Verifying {
+    /// One step, if a verification is wanted that is younger than the last one.
+    fn go_on(
+        &mut self,
+        store: &mut impl Store,
+        board: &Board,
+        wanted: ProofDesired,
+        pause: Duration,
+    ) {
+        let done = board
+            .verified_since()
+            .is_some_and(|since| since >= wanted.not_before);
+        if done || self.not_before.is_some_and(|at| Instant::now() < at) {
+            return;
+        }
+        let passed = self.last.map_or(LONGEST_STEP, |last| last.elapsed());
+        let nanos = passed.min(LONGEST_STEP).as_nanos();
+        let budget = u128::from(wanted.bytes_per_second.get()) * nanos / 1_000_000_000;
+        self.last = Some(Instant::now());
+        match store.verify(u64::try_from(budget).unwrap_or(u64::MAX).max(1)) {
+            Ok(None) => {}
+            Ok(Some(report)) => {
+                self.last = None;
+                board.verified(report);
+            }
+            Err(problem) => {
+                let (code, remedy) = (&problem.code, &problem.remedy);
+                tracing::warn!(
+                    code,
+                    remedy,
+                    "the verification can not be done now: {}",
+                    problem.message
+                );
+                self.last = None;
+                self.not_before = Instant::now().checked_add(pause);
+            }
         }
     }
 }

@@ -80,6 +80,57 @@ pub(super) fn text(report: &AgentReport) -> String {
         }
     }
     old_keys(report, &mut registry);
+    if let Some(check) = &report.master_key {
+        let seconds = |at: jiff::Timestamp| u64::try_from(at.as_second()).unwrap_or(0);
+        for (name, help, value) in [
+            (
+                "agent_master_key_opens",
+                "1 when the master key opened this store when it was asked last",
+                flag(check.error.is_none()),
+            ),
+            (
+                "agent_master_key_success_timestamp_seconds",
+                "When the master key last opened this store, Unix time; 0: never",
+                check.last_success.map_or(0, seconds),
+            ),
+            (
+                "agent_master_key_latency_milliseconds",
+                "How long that took",
+                check.latency_milliseconds.unwrap_or(0),
+            ),
+        ] {
+            add(&mut registry, name, help, value);
+        }
+    }
+    if let Some(verification) = &report.last_verification {
+        let end = verification
+            .finished_at
+            .map_or(0, jiff::Timestamp::as_second);
+        for (name, help, value) in [
+            (
+                "store_verified_timestamp_seconds",
+                "End of the last full verification, Unix time",
+                u64::try_from(end).unwrap_or(0),
+            ),
+            (
+                "store_verified_files",
+                "Files that it found sound",
+                verification.files,
+            ),
+            (
+                "store_verified_bytes",
+                "Bytes that it read",
+                verification.bytes,
+            ),
+            (
+                "store_verification_failed_files",
+                "Files that it found unreadable or not what their entry says",
+                verification.failed,
+            ),
+        ] {
+            add(&mut registry, name, help, value);
+        }
+    }
     if let Some(progress) = &report.progress {
         for (name, help, value) in [
             ("run_files", "Files to rewrite", progress.files_total),

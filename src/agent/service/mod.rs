@@ -8,6 +8,7 @@ pub mod compactor;
 pub mod data_dir;
 pub mod desired;
 pub mod gate;
+pub mod key_watch;
 pub mod lifecycle;
 mod metrics;
 pub mod process;
@@ -22,12 +23,13 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use store::{Locked, Measurement, Need, Outcome, Problem, Store, Watch};
+pub use store::{Locked, Measurement, Need, Outcome, Problem, Prover, Store, Watch};
 
 use self::board::Board;
 use self::compactor::{Compactor, Rhythm, Tikv};
 use self::desired::DesiredFile;
 use self::gate::Gate;
+use self::key_watch::{KeyPace, KeyWatch};
 use self::lifecycle::Lifecycle;
 use self::server::Server;
 use self::stop::Stop;
@@ -109,6 +111,16 @@ pub async fn run(settings: Settings, store: impl Store + 'static) -> Result<(), 
         tokio::spawn(compactor.run());
     }
 
+    let key_watch = KeyWatch {
+        prover: store.prover(),
+        board: board.clone(),
+        stop: stop.clone(),
+        pace: KeyPace::DEFAULT,
+    };
+    // It has nothing to finish: it ends with the process.
+    std::thread::Builder::new()
+        .name("master-key".to_owned())
+        .spawn(move || key_watch.run())?;
     let lifecycle = Lifecycle {
         store,
         keys: settings

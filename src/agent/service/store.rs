@@ -1,7 +1,7 @@
 //! What the process needs of the engine. Blocking.
 
 use crate::api::desired::DesiredState;
-use crate::api::report::{AgentPhase, Coverage, Finding, Progress};
+use crate::api::report::{AgentPhase, Coverage, Finding, Progress, VerificationReport};
 
 /// Why something could not be done: what, and what to do next.
 pub type Problem = Box<Finding>;
@@ -31,7 +31,16 @@ pub trait Store: Send {
 
     /// Looks at every file; read-only, also while TiKV runs. Without a desired state nothing is satisfied.
     fn measure(&mut self, desired: Option<&DesiredState>) -> Result<Measurement, Problem>;
+
+    /// Goes on with a full verification, or begins one, and reads about `budget` bytes. The report when it is over.
+    fn verify(&mut self, budget: u64) -> Result<Option<VerificationReport>, Problem>;
+
+    /// What asks whether the master key opens this store from here, for a thread of its own: a KMS may take its time.
+    fn prover(&self) -> Prover;
 }
+
+/// Asks whether the master key opens the store; `None` when there is nothing that it protects.
+pub type Prover = Box<dyn FnMut() -> Option<Result<(), Problem>> + Send>;
 
 /// Who has the lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -12,12 +12,15 @@ use super::desired::DesiredFile;
 use super::gate::Gate;
 use super::lifecycle::{Lifecycle, Pace};
 use super::stop::Stop;
-use super::store::{Locked, Measurement, Need, Outcome, Problem, Store, Watch};
+use super::store::{Locked, Measurement, Need, Outcome, Problem, Prover, Store, Watch};
 use crate::agent::wrapped::{Pending, tests as wrapped};
 use crate::api::desired::DesiredState;
-use crate::api::report::{AgentPhase, AgentReport, Finding, Severity};
+use crate::api::report::{
+    AgentPhase, AgentReport, Finding, Severity, VerificationLevel, VerificationReport,
+};
 
 mod https;
+mod proofs;
 
 /// What the played store does, and what it saw.
 #[derive(Default)]
@@ -27,6 +30,9 @@ struct Script {
     journal: bool,
     recover: VecDeque<Result<Outcome, Problem>>,
     preflight: Option<Problem>,
+    /// Whether a step of a verification is the last one; steps that are not named are.
+    verify: VecDeque<bool>,
+    budgets: Vec<u64>,
     reencrypt: Option<Problem>,
     /// The failing run leaves a journal.
     leaves_journal: bool,
@@ -92,6 +98,26 @@ impl Store for Played {
     fn measure(&mut self, _: Option<&DesiredState>) -> Result<Measurement, Problem> {
         drop(self.call("measure"));
         Ok(Measurement::default())
+    }
+
+    fn verify(&mut self, budget: u64) -> Result<Option<VerificationReport>, Problem> {
+        let mut script = self.call("verify");
+        script.budgets.push(budget);
+        let last = script.verify.pop_front();
+        Ok(last.unwrap_or(true).then(|| VerificationReport {
+            started_at: jiff::Timestamp::now(),
+            finished_at: Some(jiff::Timestamp::now()),
+            files: 3,
+            bytes: 30,
+            failed: 0,
+            gone: 0,
+            level: VerificationLevel::Structure,
+            findings: Vec::new(),
+        }))
+    }
+
+    fn prover(&self) -> Prover {
+        Box::new(|| None)
     }
 }
 

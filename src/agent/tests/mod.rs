@@ -4,4 +4,5 @@ mod pipeline;
 mod proof;
 mod refusals;
 mod timed;
+mod verify;
 mod world;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::duration::GoDuration;
 use super::vault::VaultTransit;
+use super::verification::Cron;
 use crate::api::desired::Verification;
 use crate::api::method::Method;
 
@@ -186,6 +187,10 @@ pub struct SecretKeyRef {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("!has(self.mode) || self.mode != 'Compaction' || !has(self.limits) || (!has(self.limits.bytesPerSecond) && !has(self.limits.requestsPerSecond) && !has(self.limits.timeLimit))").message("mode Compaction knows limits.threads alone: TiKV's own rocksdb.rate-bytes-per-sec bounds what a compaction writes; take bytesPerSecond, requestsPerSecond and timeLimit out, or write mode: Restart"))]
+#[x_kube(
+    validation = Rule::new("!has(self.schedule) || !has(self.policy) || self.policy != 'Never'").message("reencryption.schedule asks for what policy Never forbids; write policy: OnRotation, or no schedule"),
+    validation = Rule::new("!has(self.timeZone) || has(self.schedule)").message("reencryption.timeZone is the time zone of reencryption.schedule; write both, as in schedule: '0 2 1 * *', or neither")
+)]
 pub struct Reencryption {
     /// How old data keys are got rid of.
     #[serde(default)]
@@ -200,6 +205,17 @@ pub struct Reencryption {
     /// until it is done. A store is away meanwhile.
     #[serde(default, skip_serializing_if = "ReencryptionLimits::is_none")]
     pub limits: ReencryptionLimits,
+    /// When every file is rewritten under a new data key, store by store, as if `rotate.dataKey` asked for it then: five
+    /// fields of cron, as in `0 2 1 * *`. Not with policy Never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Cron>,
+    /// Time zone of the schedule, by its IANA name, as in `Europe/Berlin`. Absent: UTC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 64),
+        regex(pattern = "^[A-Za-z0-9][A-Za-z0-9_+/-]*$")
+    )]
+    pub time_zone: Option<String>,
 }
 
 /// Bounds of one run of one store; what is not set is bounded by the machine only. New bounds count from the next start

@@ -10,6 +10,7 @@ mod security;
 mod status;
 mod tls;
 mod vault;
+mod verification;
 mod volume;
 
 pub use cluster::{Cluster, ConfigMapRef, StatefulSetRef, Workload};
@@ -23,13 +24,15 @@ pub use policy::{
     EncryptionPolicy, MasterKeyKind, TikvSecurityPolicy, TikvSecurityPolicySpec, TlsPolicy,
 };
 pub use rollout::{Rollout, Rotate};
-pub use security::{Environment, TikvSecurity, TikvSecuritySpec};
+pub use security::{DriftPolicy, Environment, TikvSecurity, TikvSecuritySpec};
 pub use status::{
-    CertificateStatus, EncryptionStatus, Phase, RolloutPhase, RolloutStatus, RotationKind,
-    RotationRecord, TikvSecurityStatus, condition, reason,
+    CertificateStatus, DriftAnswer, DriftRecord, EncryptionStatus, MasterKeyStatus, Phase,
+    RolloutPhase, RolloutStatus, RotationKind, RotationRecord, TikvSecurityStatus, condition,
+    reason,
 };
 pub use tls::{Issuer, SelfSigned, Tls};
 pub use vault::{VaultAppRole, VaultAuth, VaultAuthChoice, VaultKubernetes, VaultTransit};
+pub use verification::{Cron, Verification};
 pub use volume::{
     Attempt, ServedCertificate, TikvVolume, TikvVolumeSpec, TikvVolumeStatus, VolumePhase,
 };

@@ -55,6 +55,13 @@ pub struct Rotate {
         regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._:-]*$")
     )]
     pub certificates: Option<String>,
+    /// Verifies every store once, as `spec.verification` does by the clock. Nothing restarts for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._:-]*$")
+    )]
+    pub verification: Option<String>,
 }
 
 fn settle() -> GoDuration {

@@ -11,6 +11,7 @@ use super::encryption::Encryption;
 use super::rollout::{Rollout, Rotate};
 use super::status::TikvSecurityStatus;
 use super::tls::Tls;
+use super::verification::Verification;
 
 /// Mutual TLS and encryption at rest of one TiKV cluster, kept true from now on.
 #[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -42,6 +43,7 @@ use super::tls::Tls;
     validation = Rule::new("!has(oldSelf.encryption) || has(self.encryption)").message("encryption can not be taken away while data is encrypted; to decrypt everything write encryption.method: plaintext"),
     validation = Rule::new("!has(self.encryption) || !has(self.encryption.reencryption) || !has(self.encryption.reencryption.mode) || self.encryption.reencryption.mode != 'Compaction' || self.encryption.method != 'plaintext'").message("reencryption.mode Compaction can not decrypt; write reencryption.mode: Restart"),
     validation = Rule::new("!has(self.encryption) || !has(self.encryption.reencryption) || !has(self.encryption.reencryption.mode) || self.encryption.reencryption.mode != 'Compaction' || (has(oldSelf.encryption) && oldSelf.encryption.method == self.encryption.method)").message("reencryption.mode Compaction can neither encrypt for the first time nor bring another method, because TiKV changes these at its start only; write reencryption.mode: Restart, and Compaction when that is done"),
+    validation = Rule::new("!has(self.verification) || has(self.encryption)").message("verification asks for what only the agents can do, and without encryption there are none; write encryption, or no verification"),
     validation = Rule::new("self.environment != 'production' || !has(self.encryption) || !has(self.encryption.masterKey.file)").message("production forbids the file master key, because it is stored in the cluster; write masterKey.awsKms, gcpKms, azureKeyVault or vaultTransit, or environment: staging"),
     validation = Rule::new("self.environment != 'production' || !has(self.encryption) || !has(self.encryption.masterKey.vaultTransit) || !has(self.encryption.masterKey.vaultTransit.auth.token)").message("production forbids to log in to Vault by a token, because whoever has it needs nothing else and a store can not start when it has ended; write auth.kubernetes or auth.appRole, or environment: staging"),
     validation = Rule::new("self.environment != 'production' || !has(self.encryption) || self.encryption.method != 'plaintext'").message("production forbids the method plaintext; write aes256-ctr, or environment: staging"),
@@ -63,9 +65,26 @@ pub struct TikvSecuritySpec {
     /// How pods are restarted.
     #[serde(default)]
     pub rollout: Rollout,
-    /// Requests for rotations.
+    /// Requests for rotations, and for a verification.
     #[serde(default)]
     pub rotate: Rotate,
+    /// What happens when somebody else changes or deletes what this operator made.
+    #[serde(default)]
+    pub drift: DriftPolicy,
+    /// Full verifications of every store by the clock. Absent: only when `rotate.verification` asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification: Option<Verification>,
+}
+
+/// What happens when somebody else changes or deletes what this operator made. Seen and told either way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DriftPolicy {
+    /// It is put back.
+    #[default]
+    Correct,
+    /// It is left, and no pod is restarted while it lasts. Leaf certificates that would break connections are put back
+    /// all the same.
+    Report,
 }
 
 /// What the cluster is for.

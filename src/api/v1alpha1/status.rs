@@ -23,14 +23,17 @@ pub mod condition {
     pub const DATA_ENCRYPTED: &str = "DataEncrypted";
     /// Something must be done by a person before it goes on. True is bad.
     pub const BLOCKED: &str = "Blocked";
+    /// Somebody else changed or deleted what this operator made, and it is not put back yet. True is bad.
+    pub const DRIFT: &str = "Drift";
     /// All types, in the order in which they are shown.
-    pub const ALL: [&str; 7] = [
+    pub const ALL: [&str; 8] = [
         READY,
         CERTIFICATES_READY,
         CONFIGURATION_CURRENT,
         ROLLOUT_COMPLETE,
         MASTER_KEY_REACHABLE,
         DATA_ENCRYPTED,
+        DRIFT,
         BLOCKED,
     ];
 }
@@ -83,9 +86,15 @@ pub struct TikvSecurityStatus {
     /// Measured encryption of all stores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encryption: Option<EncryptionStatus>,
+    /// The master key as the operator proved it last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub master_key: Option<MasterKeyStatus>,
     /// Rotations, the newest last; at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rotations: Vec<RotationRecord>,
+    /// What others changed of that which this operator made, the newest last; at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub drift: Vec<DriftRecord>,
 }
 
 /// Where a cluster stands.
@@ -229,6 +238,30 @@ pub struct EncryptionStatus {
     pub encrypted: String,
 }
 
+/// What the operator knows of the master key. Written when the outcome changes, and otherwise once in five minutes: a
+/// cluster at rest is not written to at each proof.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MasterKeyStatus {
+    /// Where it is: `awsKms`, `gcpKms`, `azureKeyVault`, `file`.
+    pub kind: String,
+    /// Which one it is there. Never the key.
+    pub key: String,
+    /// When it last was described and wrapped and unwrapped a key.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_success: Option<Timestamp>,
+    /// How long that took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latency_milliseconds: Option<u64>,
+    /// When it was asked last.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checked_at: Option<Timestamp>,
+    /// Who asked: `operator`. Each store's own proof is in its `TikvVolume`.
+    pub by: String,
+}
+
 /// One rotation, from the wish to the end.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -278,4 +311,50 @@ pub enum RotationKind {
 )]
 fn is_zero(number: &u64) -> bool {
     *number == 0
+}
+
+/// Something that this operator made and somebody else changed or deleted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DriftRecord {
+    /// Kind of the object.
+    pub kind: String,
+    /// Its name.
+    pub name: String,
+    /// Where in the object; empty: all of it.
+    pub path: String,
+    /// What was found there, without anything secret.
+    pub found: String,
+    /// Who wrote the object last, besides this operator: a field manager; absent where the API server does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+    /// When that was.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_at: Option<Timestamp>,
+    /// When it was seen.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub seen_at: Timestamp,
+    /// What is done about it.
+    pub answer: DriftAnswer,
+    /// When it was as it should be again; absent while it is not.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+}
+
+impl DriftRecord {
+    /// How many are kept.
+    pub const KEPT: usize = 20;
+}
+
+/// What is done about a foreign change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DriftAnswer {
+    /// It is put back.
+    PutBack,
+    /// It is left as it is, on request.
+    Left,
+    /// It has no effect: what this operator derives from the object says otherwise.
+    Overridden,
 }

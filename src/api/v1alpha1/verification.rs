@@ -28,9 +28,7 @@ pub struct Verification {
 pub struct Cron(
     #[schemars(
         length(min = 9, max = 128),
-        regex(
-            pattern = r"^[0-9A-Za-z*,/#?-]+( [0-9A-Za-z*,/#?-]+){4}$"
-        )
+        regex(pattern = r"^[0-9A-Za-z*,/#?-]+( [0-9A-Za-z*,/#?-]+){4}$")
     )]
     pub String,
 );

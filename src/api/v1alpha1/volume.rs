@@ -11,7 +11,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::api::method::Method;
-use crate::api::report::AgentReport;
+use crate::api::report::{AgentReport, VerificationReport};
 
 /// The data directory of one TiKV pod: what it should be and what was measured. Made by the operator; do not edit.
 #[derive(CustomResource, Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -34,6 +34,11 @@ use crate::api::report::AgentReport;
         json_path = ".status.report.coverage.plaintextBytes"
     ),
     printcolumn(name = "Progress", type_ = "string", json_path = ".status.progress"),
+    printcolumn(
+        name = "Verified",
+        type_ = "date",
+        json_path = ".status.lastVerification.finishedAt"
+    ),
     printcolumn(
         name = "Store",
         type_ = "integer",
@@ -66,6 +71,10 @@ pub struct TikvVolumeSpec {
     pub data_key_not_before: Option<Timestamp>,
     /// False: existing files are left as they are.
     pub reencrypt: bool,
+    /// A full verification that began before this moment is too old.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified_not_before: Option<Timestamp>,
     /// Generation of this desired state; the report names the one that it answers.
     pub generation: i64,
 }
@@ -101,6 +110,13 @@ pub struct TikvVolumeStatus {
     /// The last start of the pod for this desired state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempt: Option<Attempt>,
+    /// The last full verification, also of an earlier life of the pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_verification: Option<VerificationReport>,
+    /// Since when a verification that was to be done is overdue.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verification_overdue_since: Option<Timestamp>,
 }
 
 /// Where a volume stands.

@@ -46,6 +46,7 @@ pub(super) async fn observe(
         Default::default()
     };
     let master_key = master_key::prove(context, objects, &resource).await?;
+    let key_probe = context.proofs.probe(&resource);
 
     let tls = secrets.client_config();
     let pd = pd::client(&pd_workload.pods, &Part::Pd.secret(&name), tls.clone());
@@ -81,6 +82,7 @@ pub(super) async fn observe(
         agents,
         served,
         master_key,
+        key_probe,
         agent_image: context.agent_image.clone(),
     };
     Ok(View { observed, pd })

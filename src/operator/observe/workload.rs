@@ -30,6 +30,8 @@ pub(super) async fn read(objects: &Objects, workload: &Workload) -> Result<Workl
             .filter_map(|pod| pod.spec.as_ref())
             .flat_map(config_maps),
     );
+    // What was derived from it may have been deleted.
+    wanted.extend(set.annotations().get(ANNOTATION_SOURCE).cloned());
     wanted.extend(reference.config_map.iter().map(|map| map.name.clone()));
     Ok(WorkloadFacts {
         config_maps: with_sources(objects, wanted).await?,

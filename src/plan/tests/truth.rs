@@ -12,7 +12,7 @@ use crate::tikv::pd::Task;
 
 fn untrue(status: &TikvSecurityStatus) -> Vec<&str> {
     let bad = |one: &&k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition| {
-        (one.status == "True") == (one.type_ == "Blocked")
+        (one.status == "True") == matches!(one.type_.as_str(), "Blocked" | "Drift")
     };
     status
         .conditions

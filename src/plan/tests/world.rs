@@ -9,7 +9,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::api::report::{AgentPhase, AgentReport, Coverage, Finding, Progress};
+use crate::api::report::{
+    AgentPhase, AgentReport, Coverage, Finding, KeyCheck, Progress, VerificationReport,
+};
 use crate::plan::action::{Action, Plan};
 use crate::plan::names::{Part, VOLUME_TLS};
 use crate::plan::observed::*;
@@ -34,6 +36,10 @@ pub struct World {
     pub short: BTreeMap<String, bool>,
     /// What an agent can not measure for, by pod: it answers nothing new while it says this.
     pub says: BTreeMap<String, Finding>,
+    /// What agents say of the master key, by pod.
+    pub keys: BTreeMap<String, KeyCheck>,
+    /// What agents have verified, by pod.
+    pub verified: BTreeMap<String, VerificationReport>,
 }
 
 #[allow(clippy::needless_pass_by_value)]
@@ -124,6 +130,7 @@ impl World {
                 agents: BTreeMap::new(),
                 served: Vec::new(),
                 master_key: MasterKeyProof::Usable,
+                key_probe: None,
                 agent_image: "tikv-security:1".into(),
             },
             now: "2026-01-01T00:00:00Z".parse().unwrap(),
@@ -135,6 +142,8 @@ impl World {
             short_runs: 0,
             short: BTreeMap::new(),
             says: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            verified: BTreeMap::new(),
         };
         if live {
             let members = (0..3).map(|n| Member {
@@ -542,6 +551,8 @@ impl World {
                     report.satisfied = true;
                     report.error = Some(finding.clone());
                 }
+                report.master_key = self.keys.get(&name).cloned();
+                report.last_verification = self.verified.get(&name).cloned();
                 agents.insert(name, Ok(report));
             }
         }
@@ -581,5 +592,7 @@ fn report(generation: i64, satisfied: bool) -> AgentReport {
         }),
         findings: Vec::new(),
         measured_at: None,
+        master_key: None,
+        last_verification: None,
     }
 }

@@ -1,0 +1,93 @@
+//! What the agent asks by itself: the master key, and full verifications.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Case, Script, problem};
+use crate::agent::service::board::Board;
+use crate::agent::service::key_watch::{KeyPace, KeyWatch};
+use crate::agent::service::stop::Stop;
+
+const PROOF: &str = r#"{"generation":4,"method":"aes256-ctr","reencrypt":true,
+    "proof":{"notBefore":"2026-01-01T00:00:00Z","bytesPerSecond":1000}}"#;
+
+#[test]
+fn a_verification_goes_on_in_steps_beside_the_measuring_and_is_done_once() {
+    let script = Script {
+        verify: [false, false, true].into(),
+        ..Script::default()
+    };
+    let case = Case::with_desired(script, PROOF);
+    let report = case.until("the verification", |report| {
+        report.last_verification.is_some()
+    });
+    assert_eq!(report.last_verification.unwrap().files, 3);
+    let measured = case
+        .calls()
+        .iter()
+        .filter(|call| **call == "measure")
+        .count();
+    case.until("more measurements", |_| {
+        case.calls()
+            .iter()
+            .filter(|call| **call == "measure")
+            .count()
+            > measured + 3
+    });
+    let script = case.script.lock().unwrap();
+    assert_eq!(script.budgets.len(), 3, "done once: {:?}", script.budgets);
+    // The rate bounds each step, however late it comes.
+    assert!(
+        script
+            .budgets
+            .iter()
+            .all(|budget| (1..=5000).contains(budget))
+    );
+}
+
+#[test]
+fn an_agent_that_started_later_verifies_again_because_it_can_not_know() {
+    let case = Case::with_desired(Script::default(), PROOF);
+    case.until("the verification", |report| {
+        report.last_verification.is_some()
+    });
+}
+
+#[test]
+fn a_master_key_that_fails_and_comes_back_is_told_with_its_last_success() {
+    let (board, stop) = (
+        Arc::new(Board::new(Path::new("/d"))),
+        Arc::new(Stop::default()),
+    );
+    let (ask, answers) = std::sync::mpsc::channel();
+    let watch = KeyWatch {
+        prover: Box::new(move || answers.recv().ok()),
+        board: board.clone(),
+        stop: stop.clone(),
+        pace: KeyPace {
+            good: Duration::ZERO,
+            bad: Duration::ZERO,
+        },
+    };
+    let thread = std::thread::spawn(move || watch.run());
+    let check = |wanted: &dyn Fn(&crate::api::report::KeyCheck) -> bool| loop {
+        if let Some(check) = board.report().master_key.filter(|check| wanted(check)) {
+            return check;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    };
+    ask.send(Ok(())).unwrap();
+    let good = check(&|check| check.error.is_none());
+    assert!(good.last_success.is_some() && good.latency_milliseconds.is_some());
+    ask.send(Err(problem("MasterKeyUnavailable"))).unwrap();
+    let bad = check(&|check| check.error.is_some());
+    assert_eq!(bad.last_success, good.last_success);
+    assert_eq!(bad.error.unwrap().code, "MasterKeyUnavailable");
+    ask.send(Ok(())).unwrap();
+    let again = check(&|check| check.error.is_none());
+    assert!(again.last_success >= good.last_success);
+    stop.ask();
+    drop(ask);
+    thread.join().unwrap();
+}
