@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::api::ANNOTATION_WRAPPED_BY;
 use crate::api::v1alpha1::TikvSecurity;
-use crate::plan::action::Action;
+use crate::plan::action::{Action, Plan};
 use crate::plan::merge;
 use crate::plan::observed::{MasterKeyProof, Observed, PdState, WorkloadFacts};
 use crate::plan::plan;
@@ -129,13 +129,8 @@ pub fn rendered(files: &[(String, String)], image: &str) -> Result<String, Rende
         resource,
     };
     let plan = plan(&observed, Timestamp::UNIX_EPOCH);
-    let blocked = plan
-        .status
-        .conditions
-        .iter()
-        .find(|one| one.type_ == "Blocked" && one.status == "True");
-    if let Some(blocked) = blocked {
-        return Err(RenderError::Blocked(blocked.message.clone()));
+    if let Some(why) = blocked(&plan) {
+        return Err(RenderError::Blocked(why));
     }
     let mut text = String::new();
     for action in plan.actions {
@@ -182,6 +177,13 @@ pub fn rendered(files: &[(String, String)], image: &str) -> Result<String, Rende
         }
     }
     Ok(text)
+}
+
+/// Why nothing would be done.
+fn blocked(plan: &Plan) -> Option<String> {
+    let mut conditions = plan.status.conditions.iter();
+    let blocked = conditions.find(|one| one.type_ == "Blocked" && one.status == "True");
+    blocked.map(|one| one.message.clone())
 }
 
 fn push(text: &mut String, object: &impl serde::Serialize) {

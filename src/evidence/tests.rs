@@ -306,11 +306,9 @@ fn what_was_done_over_time_is_in_the_report_and_what_is_missing_is_found() {
         "startedAt": "2026-02-28T12:00:00Z", "finishedAt": "2026-02-28T12:30:00Z"}]);
     status["drift"] = json!([{"kind": "StatefulSet", "name": "t", "path": "spec.updateStrategy.type", "found": "\"RollingUpdate\"",
         "by": "kubectl-edit", "seenAt": "2026-02-27T00:00:00Z", "answer": "Left"}]);
-    let verified = |failed: u64| {
-        json!({"startedAt": "2026-02-28T03:00:00Z", "finishedAt": "2026-02-28T03:10:00Z",
-        "files": 4, "bytes": 100, "failed": failed, "gone": 0, "level": "Structure"})
-    };
-    volumes[0]["status"]["lastVerification"] = verified(2);
+    let verified = json!({"startedAt": "2026-02-28T03:00:00Z", "finishedAt": "2026-02-28T03:10:00Z",
+        "files": 4, "bytes": 100, "failed": 2, "gone": 0, "level": "Structure"});
+    volumes[0]["status"]["lastVerification"] = verified;
     volumes[1]["status"]["verificationOverdueSince"] = json!("2026-02-28T00:00:00Z");
     volumes[1]["status"]["report"]["masterKey"] = json!({"checkedAt": "2026-03-01T11:59:00Z", "error":
         {"code": "MasterKeyUnavailable", "severity": "Error", "message": "no answer", "remedy": "wait"}});

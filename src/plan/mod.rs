@@ -185,9 +185,9 @@ fn restrained(
     let Prepared { desired, tikv, pd } = prepared;
     let told = keys::told(observed.agent_config.as_ref());
     // Volume objects of stores whose agents' ConfigMap was deleted, and is not put back, stay.
-    let deleted = matches!(obstacle, Obstacle::Drift).then(|| untold.clone());
-    let told = told.or(deleted.flatten());
-    let untold = untold.is_some();
+    let (left, pending) = (matches!(obstacle, Obstacle::Drift), untold.is_some());
+    let told = told.or(untold.filter(|_| left));
+    let untold = pending;
     let mut rolling = rollout::roll(observed, told.as_ref(), now);
     let step = stage::tls_step(observed, desired, pd, rolling.sound());
     let lacks = !stage::configure(observed, desired, tikv, pd, step == TlsStep::On)?.is_empty();

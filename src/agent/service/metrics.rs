@@ -80,13 +80,34 @@ pub(super) fn text(report: &AgentReport) -> String {
         }
     }
     old_keys(report, &mut registry);
+    proofs(report, &mut registry);
+    if let Some(progress) = &report.progress {
+        for (name, help, value) in [
+            ("run_files", "Files to rewrite", progress.files_total),
+            ("run_files_done", "Files rewritten", progress.files_done),
+            ("run_bytes", "Bytes to rewrite", progress.bytes_total),
+            ("run_bytes_done", "Bytes rewritten", progress.bytes_done),
+            (
+                "run_bytes_per_second",
+                "Bytes a second, averaged over the run",
+                progress.bytes_per_second,
+            ),
+        ] {
+            add(&mut registry, name, help, value);
+        }
+    }
+    render(&registry)
+}
+
+/// What the agent asks by itself: the master key, and full verifications.
+fn proofs(report: &AgentReport, registry: &mut Registry) {
     if let Some(check) = &report.master_key {
         let seconds = |at: jiff::Timestamp| u64::try_from(at.as_second()).unwrap_or(0);
         for (name, help, value) in [
             (
                 "agent_master_key_opens",
                 "1 when the master key opened this store when it was asked last",
-                flag(check.error.is_none()),
+                u64::from(check.error.is_none()),
             ),
             (
                 "agent_master_key_success_timestamp_seconds",
@@ -99,7 +120,7 @@ pub(super) fn text(report: &AgentReport) -> String {
                 check.latency_milliseconds.unwrap_or(0),
             ),
         ] {
-            add(&mut registry, name, help, value);
+            add(registry, name, help, value);
         }
     }
     if let Some(verification) = &report.last_verification {
@@ -128,25 +149,9 @@ pub(super) fn text(report: &AgentReport) -> String {
                 verification.failed,
             ),
         ] {
-            add(&mut registry, name, help, value);
+            add(registry, name, help, value);
         }
     }
-    if let Some(progress) = &report.progress {
-        for (name, help, value) in [
-            ("run_files", "Files to rewrite", progress.files_total),
-            ("run_files_done", "Files rewritten", progress.files_done),
-            ("run_bytes", "Bytes to rewrite", progress.bytes_total),
-            ("run_bytes_done", "Bytes rewritten", progress.bytes_done),
-            (
-                "run_bytes_per_second",
-                "Bytes a second, averaged over the run",
-                progress.bytes_per_second,
-            ),
-        ] {
-            add(&mut registry, name, help, value);
-        }
-    }
-    render(&registry)
 }
 
 fn old_keys(report: &AgentReport, registry: &mut Registry) {
