@@ -318,6 +318,7 @@ fn the_agent_seals_key_dict_under_the_present_master_key_before_tikv_starts() {
         data_key_not_before: None,
         reencrypt: true,
         verification: Verification::Full,
+        envelope: None,
         decrypt: false,
         allowed_names: Vec::new(),
         limits: RunLimits::default(),
@@ -326,10 +327,14 @@ fn the_agent_seals_key_dict_under_the_present_master_key_before_tikv_starts() {
     };
     let keys = store.dictionaries().1;
     let mut agent = AgentStore::new(text, None).unwrap();
+    let before = agent.measure(Some(&desired)).unwrap().key_dict;
+    assert!(before.previous && before.under.unwrap().key.ends_with("/master.key"));
     assert_eq!(agent.lock().unwrap(), Locked::Ours);
-    assert_eq!(agent.preflight(&desired).unwrap(), Need::Work);
-    assert_eq!(agent.reencrypt(&desired, &Blind).unwrap(), Outcome::Done);
+    let after = agent.rewrap(&[]).unwrap();
+    assert!(!after.previous && after.under.as_ref().unwrap().key.ends_with("/master2.key"));
+    assert_eq!(agent.measure(Some(&desired)).unwrap().key_dict, after);
     assert_eq!(agent.preflight(&desired).unwrap(), Need::Nothing);
+    assert_eq!(agent.reencrypt(&desired, &Blind).unwrap(), Outcome::Done);
     store.master_key = stores().join("keys/master2.key");
     assert_eq!(store.dictionaries().1, keys, "the data keys are others");
     fs::remove_file(path).unwrap();
@@ -372,6 +377,7 @@ fn in_mode_compaction_tables_must_go_and_what_stays_until_a_restart_is_named() {
         decrypt: false,
         allowed_names: Vec::new(),
         limits: RunLimits::default(),
+        envelope: None,
         proof: None,
         compaction: threads.map(|threads| CompactionOrder {
             threads: threads.try_into().unwrap(),
@@ -421,6 +427,47 @@ fn in_mode_compaction_tables_must_go_and_what_stays_until_a_restart_is_named() {
     )
     .unwrap();
     assert!(!agent.measure(Some(&desired(Some(1)))).unwrap().satisfied);
+}
+
+#[test]
+fn a_store_that_can_not_be_sealed_anew_is_held_only_where_a_previous_key_is_configured() {
+    let store = DataDir::small("aes256");
+    let agent = |new: &str, previous: &str| {
+        let path = config(&store, new, previous);
+        let text = fs::read_to_string(&path).unwrap();
+        fs::remove_file(path).unwrap();
+        let here = store.path().to_string_lossy().into_owned();
+        let mut agent = AgentStore::new(text, Some(here.into())).unwrap();
+        assert_eq!(agent.lock().unwrap(), Locked::Ours);
+        agent
+    };
+    let image = store.image();
+    // The new key is not there: the old one opens it, and TiKV would not start.
+    let mut held = agent("absent.key", "master.key");
+    let problem = held.rewrap(&[]).unwrap_err();
+    assert!(
+        problem.message.contains("absent.key"),
+        "{}",
+        problem.message
+    );
+    assert!(
+        problem.remedy.contains("spec.encryption.masterKey"),
+        "{}",
+        problem.remedy
+    );
+    let sealed = held.sealed();
+    assert!(sealed.awaits_rewrap);
+    drop(held);
+    // Neither opens it.
+    let mut held = agent("master2.key", "absent.key");
+    assert_eq!(held.rewrap(&[]).unwrap_err().code, "MasterKeyWrong");
+    assert!(held.sealed().awaits_rewrap && held.sealed().key_dict.is_none());
+    drop(held);
+    assert_eq!(store.image(), image, "something was changed");
+    // It is under the present key: the previous one does not matter.
+    let mut free = agent("master.key", "absent.key");
+    free.rewrap(&[]).unwrap();
+    assert!(!free.sealed().awaits_rewrap);
 }
 
 #[test]

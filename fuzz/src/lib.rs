@@ -113,11 +113,15 @@ pub fn toml(bytes: &[u8]) {
             master_key: MasterKeyConfig::File {
                 path: "/k".to_owned(),
             },
+            previous_master_key: Some(MasterKeyConfig::File {
+                path: "/before".to_owned(),
+            }),
+            replaces: true,
         }),
     };
     if let Ok(edited) = tikv_toml::edit(text, &change) {
         assert_eq!(tikv_toml::edit(&edited, &change).as_ref(), Ok(&edited));
-        // What is broken in keys that are not ours to edit (previous-master-key) stays broken, and is told.
+        // What is broken in keys that are not ours to edit stays broken, and is told.
         if encryption_config::parse(text).is_ok() {
             let read = encryption_config::parse(&edited).map(|section| section.method);
             assert_eq!(read, Ok(Method::Aes256Ctr));

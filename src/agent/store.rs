@@ -22,7 +22,9 @@ use crate::api::report::{Coverage, Finding};
 use crate::crypto::digest::Sha256;
 use crate::format::envelope::Version;
 use crate::format::file_dict::FileDict;
+use crate::format::pb::EncryptedContent;
 use crate::fs::{self, Fs, Lock};
+use crate::kms;
 use crate::tikv::store_config::StoreConfig;
 
 /// How often something that seems wrong is looked at again while TiKV runs.
@@ -345,12 +347,13 @@ impl<'a> Store<'a> {
         self.engine(verification, now, observer).finish_open_run()
     }
 
-    /// Seals `key.dict` anew when it is still under the previous master key. Returns whether it was: then it is under the
-    /// present one now. The data keys and all files stay as they are, an open run stays open.
+    /// Seals `key.dict` anew when it is still under the previous master key, or under a KMS-made key that is to be given up:
+    /// one of the fingerprints `not`. Returns whether it was: then it is under the present master key now, and under a new
+    /// KMS-made key. The data keys and all files stay as they are, an open run stays open.
     ///
     /// Guarantees: `key.dict` is replaced whole; after a crash it is under the one key or under the other, and both states
     /// are ones from which TiKV, with both keys in its configuration, and this program go on.
-    pub fn rewrap(&self, lock: &dyn Lock) -> Result<bool, StoreError> {
+    pub fn rewrap(&self, not: &[String], lock: &dyn Lock) -> Result<bool, StoreError> {
         // Taking the lock as an argument makes it impossible to forget it.
         let _ = lock;
         if guard::look(self.fs, self.dir())? == Mark::Foreign {
@@ -363,7 +366,10 @@ impl<'a> Store<'a> {
         let State::Has(found) = dictionaries::load(self.fs, self.dir(), self.sealer)? else {
             return Ok(false);
         };
-        if !self.sealer.is_under_previous() {
+        let given_up = |sealed: &EncryptedContent| {
+            kms::fingerprint(sealed).is_some_and(|envelope| not.contains(&envelope))
+        };
+        if !self.sealer.is_under_previous() && !given_up(&found.sealed) {
             return Ok(false);
         }
         self.sealer.prove()?;
@@ -371,10 +377,15 @@ impl<'a> Store<'a> {
             return Err(StoreError::InsecureMasterKey);
         }
         let writer = dictionaries::Writer::new(self.fs, self.dir(), self.sealer);
-        writer.keys(&found.keys, Some(&found.sealed), found.owner)?;
+        // Nothing of the old envelope is used again.
+        writer.keys(&found.keys, None, found.owner)?;
         // What the disk says counts, not what was meant to be written.
         match dictionaries::load(self.fs, self.dir(), self.sealer)? {
-            State::Has(now) if now.keys == found.keys && !self.sealer.is_under_previous() => {
+            State::Has(now)
+                if now.keys == found.keys
+                    && !self.sealer.is_under_previous()
+                    && !given_up(&now.sealed) =>
+            {
                 Ok(true)
             }
             _ => Err(StoreError::Verification {

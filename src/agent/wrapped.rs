@@ -99,6 +99,11 @@ impl Pending {
         Self { key, retry }
     }
 
+    /// Whether TiKV starts without it.
+    pub fn is_dispensable(&self) -> bool {
+        self.key.dispensable
+    }
+
     /// Provides the key file. While TiKV runs what it has read is left alone.
     pub fn provide(&self, tikv_runs: bool) -> Result<Provided, UnwrapError> {
         let file = Path::new(&self.key.file);

@@ -6,6 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::compaction::CompactionOrder;
+use super::key_dict::EnvelopeWish;
 use super::method::Method;
 
 /// Desired state, not an order: reading it twice, or after a restart of anything, is harmless.
@@ -30,6 +31,9 @@ pub struct DesiredState {
     /// Present: old data keys are got rid of by compaction of the running TiKV, as far as that goes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compaction: Option<CompactionOrder>,
+    /// Keys of a KMS's making that must not seal `key.dict` any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub envelope: Option<EnvelopeWish>,
     /// The explicit intent without which nothing is ever decrypted to plaintext.
     #[serde(default)]
     pub decrypt: bool,

@@ -2,6 +2,7 @@
 
 pub mod compaction;
 pub mod desired;
+pub mod key_dict;
 pub mod method;
 pub mod report;
 pub mod v1alpha1;
@@ -31,6 +32,8 @@ pub const ANNOTATION_ROTATION: &str = "security.tikv.org/rotation";
 pub const ANNOTATION_SINCE: &str = "security.tikv.org/since";
 /// Annotation on a Secret with a wrapped master key: who wrapped it, for people.
 pub const ANNOTATION_WRAPPED_BY: &str = "security.tikv.org/wrapped-by";
+/// Annotation on the agents' ConfigMap: the master keys that the pods are configured with, and their rotation.
+pub const ANNOTATION_MASTER_KEYS: &str = "security.tikv.org/master-keys";
 /// Annotation on the agents' ConfigMap: since when which schedule of re-encryption holds.
 pub const ANNOTATION_SCHEDULE: &str = "security.tikv.org/schedule";
 /// Annotation on the agents' ConfigMap: the request for a verification that it answers.

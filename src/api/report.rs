@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::compaction::{CompactionReport, OldKeys};
+use super::key_dict::KeyDictReport;
 use super::method::Method;
 
 /// The answer of `GET /v1/status`.
@@ -38,6 +39,9 @@ pub struct AgentReport {
     /// The measured state of the files.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub coverage: Option<Coverage>,
+    /// What `key.dict` is sealed under; absent while that could not be measured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_dict: Option<KeyDictReport>,
     /// Anomalies, most severe first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub findings: Vec<Finding>,

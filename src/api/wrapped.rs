@@ -13,6 +13,9 @@ pub struct WrappedKey {
     pub file: String,
     /// The key in its wrapped form.
     pub wrapped: String,
+    /// True for a key that `key.dict` may be under no more: TiKV does not wait for it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub dispensable: bool,
     /// For so many seconds after it was unwrapped, what is in memory is used when nobody answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub offline_grace_seconds: Option<u64>,

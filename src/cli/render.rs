@@ -124,6 +124,7 @@ pub fn rendered(files: &[(String, String)], image: &str) -> Result<String, Rende
         agents: BTreeMap::new(),
         served: Vec::new(),
         master_key: MasterKeyProof::Usable,
+        other_keys: Vec::new(),
         key_probe: None,
         agent_image: image.to_owned(),
         resource,

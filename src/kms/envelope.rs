@@ -1,6 +1,7 @@
 //! The metadata that TiKV keeps beside the sealed key dictionary (facts, encryption at rest §2.3).
 
 use super::error::MasterKeyError;
+use crate::crypto::digest::Sha256;
 use crate::crypto::gcm;
 use crate::crypto::rng;
 use crate::crypto::secret::SecretBytes;
@@ -13,6 +14,16 @@ pub(super) const IV: &str = "iv";
 pub(super) const TAG: &str = "aes_gcm_tag";
 pub(super) const VENDOR: &str = "kms_vendor";
 pub(super) const WRAPPED_KEY: &str = "kms_ciphertext_key";
+
+/// Which key of a KMS's making seals `sealed`: a fingerprint of that key as the KMS wrapped it. `None` where no KMS made one.
+pub fn fingerprint(sealed: &EncryptedContent) -> Option<String> {
+    let wrapped = sealed.metadata.get(WRAPPED_KEY)?;
+    let mut digest = Sha256::default();
+    digest.update(wrapped);
+    let mut first = [0; 16];
+    first.copy_from_slice(&digest.finish()[..16]);
+    Some(format!("{:032x}", u128::from_be_bytes(first)))
+}
 
 /// Seals `plain` under `key`, with a nonce that was never used.
 pub(super) fn seal(

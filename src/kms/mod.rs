@@ -24,6 +24,7 @@ mod rest;
 pub mod retry;
 pub mod vault;
 
+pub use envelope::fingerprint;
 pub use error::{Class, KmsError, MasterKeyError, Service};
 pub use file_key::{FileKeyError, check_file_key};
 pub use master_key::{MasterKey, unwrap_blocking};

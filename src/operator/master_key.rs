@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt as _;
 use zeroize::Zeroizing;
 
@@ -20,13 +20,14 @@ use super::reconcile::Context;
 use crate::api::AWS_KEYS;
 use crate::api::v1alpha1::{
     AwsKms, AzureKeyVault, FileMasterKey, GcpKms, GcpVendor, MasterKey, MasterKeyChoice, Phase,
-    TikvSecurity,
+    RingKey, TikvSecurity,
 };
 use crate::crypto::secret::SecretBytes;
 use crate::kms::aws::{self, Settings, StaticCredentials};
 use crate::kms::{Class, Kms, MasterKeyError, azure, check_file_key, gcp};
 use crate::plan::names::WRAPPED_KEY;
 use crate::plan::observed::{KeyProbe, MasterKeyClass, MasterKeyProof};
+use crate::plan::ring;
 use crate::plan::wrapped::secret_of;
 
 /// A good proof holds for this long while nothing is being done.
@@ -57,18 +58,47 @@ pub(super) async fn prove(
     let Some(encryption) = &resource.spec.encryption else {
         return Ok(MasterKeyProof::NotAsked);
     };
-    let key = &encryption.master_key;
-    let subject = match key.choice() {
+    prove_key(context, objects, resource, &encryption.master_key).await
+}
+
+/// Proves the other master keys that the pods are configured with.
+pub(super) async fn prove_configured(
+    context: &Context,
+    objects: &Objects,
+    resource: &TikvSecurity,
+    agent_config: Option<&ConfigMap>,
+) -> Result<Vec<(MasterKey, MasterKeyProof)>, Error> {
+    let Some(encryption) = &resource.spec.encryption else {
+        return Ok(Vec::new());
+    };
+    let Some(ring) = ring::remembered(resource, agent_config) else {
+        return Ok(Vec::new());
+    };
+    let mut proofs = Vec::new();
+    for RingKey { key, .. } in ring.previous.into_iter().chain([ring.in_force]) {
+        if key != encryption.master_key {
+            let proof = prove_key(context, objects, resource, &key).await?;
+            proofs.push((key, proof));
+        }
+    }
+    Ok(proofs)
+}
+
+async fn prove_key(
+    context: &Context,
+    objects: &Objects,
+    resource: &TikvSecurity,
+    key: &MasterKey,
+) -> Result<MasterKeyProof, Error> {
+    let choice = key.choice();
+    let secret = choice.and_then(|choice| secret_of(&resource.name_any(), choice));
+    let subject = match choice {
         Some(MasterKeyChoice::AwsKms(key)) => aws_subject(objects, key).await?,
         Some(MasterKeyChoice::GcpKms(key)) => google_subject(objects, key).await?,
         Some(MasterKeyChoice::AzureKeyVault(key)) => azure_subject(objects, key).await?,
         Some(MasterKeyChoice::VaultTransit(key)) => {
-            with_wrapped(
-                objects,
-                resource,
-                vault::subject(context, objects, key).await?,
-            )
-            .await?
+            let subject = vault::subject(context, objects, key).await?;
+            with_wrapped(objects, secret, subject).await?
         }
         Some(MasterKeyChoice::File(key)) => return prove_file(objects, key).await,
         // The planner says what is wrong with the spec.
@@ -107,23 +137,38 @@ struct Subject {
     wrapped: Option<Vec<u8>>,
 }
 
-/// The Secret with the wrapped master key, where the resource names one that TiKV does not know.
-pub(super) fn wrapped_secret(resource: &TikvSecurity) -> Option<String> {
-    let encryption = resource.spec.encryption.as_ref()?;
-    secret_of(&resource.name_any(), encryption.master_key.choice()?)
+/// The Secrets with wrapped master keys: of the one that the resource names, and of those that are configured.
+pub(super) fn wrapped_secrets(
+    resource: &TikvSecurity,
+    agent_config: Option<&ConfigMap>,
+) -> Vec<String> {
+    let spec = resource.spec.encryption.as_ref();
+    let spec = spec.map(|encryption| encryption.master_key.clone());
+    let ring = ring::remembered(resource, agent_config);
+    let keys = ring
+        .into_iter()
+        .flat_map(|ring| ring.previous.into_iter().chain([ring.in_force]));
+    let keys = keys.map(|one| one.key).chain(spec);
+    let name = resource.name_any();
+    let mut secrets: Vec<String> = keys
+        .filter_map(|key| secret_of(&name, key.choice()?))
+        .collect();
+    secrets.sort();
+    secrets.dedup();
+    secrets
 }
 
 /// What was wrapped before is what is to be proven.
 async fn with_wrapped(
     objects: &Objects,
-    resource: &TikvSecurity,
+    name: Option<String>,
     subject: Result<Subject, MasterKeyProof>,
 ) -> Result<Result<Subject, MasterKeyProof>, Error> {
     let mut subject = match subject {
         Ok(subject) => subject,
         Err(refused) => return Ok(Err(refused)),
     };
-    if let Some(name) = wrapped_secret(resource)
+    if let Some(name) = name
         && let Some(secret) = objects.get::<Secret>(&name).await?
     {
         subject.what += &format!(", wrapped {:?}", secret.uid());

@@ -2,7 +2,8 @@
 
 use super::desired::Blocker;
 use super::observed::{MasterKeyClass, MasterKeyProof, Observed};
-use crate::api::v1alpha1::TikvSecurity;
+use super::ring::{Turn, is_under_way};
+use crate::api::v1alpha1::{KeyRing, MasterKey, TikvSecurity};
 
 /// Other claims on the same workloads.
 pub fn claims(observed: &Observed) -> Result<(), Blocker> {
@@ -43,15 +44,48 @@ fn targets(resource: &TikvSecurity) -> [&str; 2] {
 
 /// The master key must be proven before the first change. Once its configuration is rolled out, an outage of it is
 /// reported and nothing new is begun, but what runs is left alone.
-pub fn master_key(observed: &Observed) -> Result<(), Blocker> {
-    if observed.resource.spec.encryption.is_none() {
+pub fn master_key(observed: &Observed, turn: &Turn) -> Result<(), Blocker> {
+    let Some(encryption) = &observed.resource.spec.encryption else {
         return Ok(());
+    };
+    let wanted = &encryption.master_key;
+    let later = is_under_way(&turn.ring) && !is_of(&turn.ring, wanted);
+    if !later {
+        usable(observed, wanted)?;
     }
-    match &observed.master_key {
+    usable(observed, &turn.ring.in_force.key)
+}
+
+/// No store is restarted while the key that its `key.dict` may still be under can not be used.
+pub fn previous_key(observed: &Observed, turn: &Turn) -> Result<(), Blocker> {
+    match &turn.ring.previous {
+        Some(previous) if turn.tally.needs_previous => usable(observed, &previous.key),
+        _ => Ok(()),
+    }
+}
+
+fn is_of(ring: &KeyRing, key: &MasterKey) -> bool {
+    let mut keys = ring.previous.iter().chain([&ring.in_force]);
+    keys.any(|one| one.key.same_key(key))
+}
+
+/// What is known of a master key.
+pub fn proof<'a>(observed: &'a Observed, key: &MasterKey) -> &'a MasterKeyProof {
+    let spec = observed.resource.spec.encryption.as_ref();
+    if spec.is_some_and(|encryption| encryption.master_key == *key) {
+        return &observed.master_key;
+    }
+    let other = observed.other_keys.iter().find(|(other, _)| other == key);
+    other.map_or(&MasterKeyProof::NotAsked, |(_, proof)| proof)
+}
+
+/// Whether a master key was proven.
+pub fn usable(observed: &Observed, key: &MasterKey) -> Result<(), Blocker> {
+    match proof(observed, key) {
         MasterKeyProof::Usable => Ok(()),
         MasterKeyProof::NotAsked => Err(Blocker::new(
             "MasterKeyUnproven",
-            "the master key was not proven yet",
+            format!("the master key {key} was not proven yet"),
             "This passes by itself.",
         )),
         MasterKeyProof::Refused {

@@ -9,13 +9,15 @@ use super::drift::{self, Found};
 use super::key_status;
 use super::keys::Told;
 use super::observed::{MasterKeyProof, Observed};
+use super::ring::{self, Turn};
 use super::rollout::Rolling;
 use super::rotations;
 use super::stage::TlsStep;
 use super::tls::statuses;
 use crate::api::report::AgentReport;
 use crate::api::v1alpha1::{
-    DriftAnswer, EncryptionStatus, Phase, RolloutPhase, TikvSecurityStatus, condition, reason,
+    DriftAnswer, EncryptionStatus, MasterKey, Phase, RolloutPhase, TikvSecurityStatus, condition,
+    reason,
 };
 
 /// Everything that the status is made of.
@@ -28,6 +30,10 @@ pub struct Facts<'a> {
     pub drift: &'a [Found],
     /// What the agents are told.
     pub told: Option<&'a Told>,
+    /// The master keys and their rotation.
+    pub turn: Option<&'a Turn>,
+    /// Whether what follows for the master keys is carried out.
+    pub takes_turn: bool,
     /// What stops everything.
     pub blocker: Option<&'a Blocker>,
     /// Where TLS stands.
@@ -83,13 +89,28 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> TikvSecurityStatus {
     let observed = facts.observed;
     let before = observed.resource.status.clone().unwrap_or_default();
     let certificates = statuses(observed, facts.desired);
+    let remembered = observed.ring();
     let mut status = TikvSecurityStatus {
         observed_generation: observed.resource.metadata.generation,
         rollout: facts.rolling.status.clone(),
         next_renewal: certificates.iter().filter_map(|one| one.renew_at).min(),
         certificates,
         encryption: facts.told.map(|told| encryption(observed, told)),
-        rotations: before.rotations.clone(),
+        rotations: ring::history(
+            &before.rotations,
+            &[remembered.as_ref(), facts.turn.map(|turn| &turn.ring)],
+        ),
+        master_key_rotation: match (facts.turn, &observed.resource.spec.encryption) {
+            (Some(turn), Some(encryption)) => turn.status(observed, encryption),
+            // What can not be told now is what was told last.
+            (None, Some(_)) => before.master_key_rotation.clone(),
+            (_, None) => None,
+        },
+        master_keys: match facts.turn {
+            // Where nothing is begun the ring stays as it was recorded.
+            Some(turn) if facts.takes_turn => Some(turn.ring.clone()),
+            _ => remembered.clone(),
+        },
         master_key: key_status::status(observed, now),
         drift: drift::records(&before.drift, facts.drift, now),
         ..TikvSecurityStatus::default()
@@ -269,6 +290,7 @@ fn configuration(facts: &Facts<'_>) -> Verdict {
             &format!("The templates lack TLS; waiting for {because}"),
         )
     };
+    let rotation = facts.turn.and_then(|turn| turn.waits.as_ref());
     match (facts.configuration, facts.tls) {
         (Configuration::Unknown, _) => verdict(
             false,
@@ -287,6 +309,14 @@ fn configuration(facts: &Facts<'_>) -> Verdict {
         ),
         (Configuration::Pending, _) => {
             verdict(false, reason::IN_PROGRESS, "Configuration is being written")
+        }
+        (Configuration::Current, _) if rotation.is_some() => {
+            let what = rotation.map(String::as_str).unwrap_or_default();
+            verdict(
+                false,
+                reason::IN_PROGRESS,
+                &format!("The rotation of the master key waits for {what}"),
+            )
         }
         (Configuration::Current, _) => verdict(
             true,
@@ -368,22 +398,41 @@ fn master_key(facts: &Facts<'_>) -> Verdict {
         );
     }
     match &facts.observed.master_key {
-        MasterKeyProof::Usable => verdict(
-            true,
-            reason::AS_DESIRED,
-            "A key was wrapped and unwrapped".to_owned(),
-        ),
-        MasterKeyProof::NotAsked => verdict(false, reason::UNKNOWN, "Not proven yet".to_owned()),
+        MasterKeyProof::Usable => {}
+        MasterKeyProof::NotAsked => {
+            return verdict(false, reason::UNKNOWN, "Not proven yet".to_owned());
+        }
+        MasterKeyProof::Refused { .. } => return refusal(&facts.observed.master_key, ""),
+    }
+    let configured = |key: &MasterKey| super::checks::proof(facts.observed, key);
+    let ring = facts.turn.map(|turn| &turn.ring);
+    let keys = ring
+        .into_iter()
+        .flat_map(|ring| [Some(&ring.in_force), ring.previous.as_ref()]);
+    let mut others = keys.flatten().map(|one| configured(&one.key));
+    if let Some(refused) = others.find(|proof| matches!(proof, MasterKeyProof::Refused { .. })) {
+        return refusal(refused, "Stores may still be under another master key: ");
+    }
+    verdict(
+        true,
+        reason::AS_DESIRED,
+        "A key was wrapped and unwrapped".to_owned(),
+    )
+}
+
+fn refusal(proof: &MasterKeyProof, which: &str) -> Verdict {
+    let (why, text) = match proof {
         MasterKeyProof::Refused {
             class,
             message,
             remedy,
-        } => verdict(
-            false,
+        } => (
             super::checks::master_key_reason(*class),
-            format!("{message}. {remedy}"),
+            format!("{which}{message}. {remedy}"),
         ),
-    }
+        MasterKeyProof::Usable | MasterKeyProof::NotAsked => (reason::UNKNOWN, String::new()),
+    };
+    (condition::MASTER_KEY_REACHABLE, false, why, text)
 }
 
 fn data(facts: &Facts<'_>, status: &TikvSecurityStatus, now: Timestamp) -> Verdict {

@@ -8,18 +8,16 @@ use jiff::SignedDuration;
 
 use super::clock::{self, Clock};
 use super::compaction;
-use super::names::{
-    AZURE_CERTIFICATE, CREDENTIALS, GOOGLE_CREDENTIALS, MASTER_KEY, MASTER_KEY_FILE, Part,
-};
+use super::master_key::{Access, ParsedKey, Slot};
+use super::names::Part;
 use super::observed::Observed;
-use super::wrapped::{self, Wrapped};
 use crate::api::desired::{RunLimits, Verification};
 use crate::api::method::Method;
 use crate::api::v1alpha1::{
-    AwsKms, AzureKeyVault, Environment, GcpKms, GcpVendor, MasterKey, MasterKeyChoice,
-    ReencryptionLimits, ReencryptionPolicy, SelfSigned,
+    Environment, GoDuration, KeyRing, MasterKeyKind, ReencryptionLimits, ReencryptionPolicy,
+    SelfSigned,
 };
-use crate::tikv::tikv_toml::{AzureConfig, EncryptionConfig, MasterKeyConfig};
+use crate::tikv::tikv_toml::EncryptionConfig;
 
 /// Why nothing may be touched, and what a person must do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,14 +72,10 @@ pub struct Desired {
 pub struct EncryptionDesired {
     /// What TiKV's file says.
     pub config: EncryptionConfig,
-    /// Secret with AWS credentials.
-    pub credentials: Option<String>,
-    /// Credentials file of TiKV's client for the KMS.
-    pub credentials_file: Option<SecretFile>,
-    /// Secret and key of the file master key.
-    pub key_secret: Option<(String, String)>,
-    /// A master key that the agent unwraps.
-    pub wrapped: Option<Wrapped>,
+    /// What of Secrets the pods need for the master key and the previous one.
+    pub access: Access,
+    /// How often `key.dict` gets a new envelope by itself.
+    pub envelope_period: Option<SignedDuration>,
     /// How long a data key is used.
     pub rotation_period: SignedDuration,
     /// When existing files are rewritten.
@@ -94,17 +88,6 @@ pub struct EncryptionDesired {
     pub compaction: Option<NonZeroU8>,
     /// What is done by the clock.
     pub clock: Clock,
-}
-
-/// One key of a Secret as a file in the pod.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SecretFile {
-    /// The Secret.
-    pub secret: String,
-    /// The key in it.
-    pub key: String,
-    /// Name of the file in the directory of its volume.
-    pub file: &'static str,
 }
 
 /// Parses; repeats what admission checks, because rules can be missing there.
@@ -192,8 +175,9 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
                     "Write reencryption.verification: Full.",
                 ));
             }
-            let key = master_key(name, &wanted.master_key)?;
-            if production && key.key_secret.is_some() {
+            let key = ParsedKey::parse(name, &wanted.master_key, Slot::First)?;
+            let kind = wanted.master_key.choice().map(|choice| choice.kind());
+            if production && kind == Some(MasterKeyKind::File) {
                 return Err(Blocker::new(
                     "ForbiddenInProduction",
                     "production forbids the file master key, because it is stored in the cluster",
@@ -208,6 +192,13 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
                     "Write auth.kubernetes or auth.appRole, or environment: staging.",
                 ));
             }
+            let envelope_period = wanted.master_key_rotation_period.map(GoDuration::get);
+            if envelope_period.is_some() && !key.makes_envelopes {
+                return Err(invalid(
+                    "encryption.masterKeyRotationPeriod asks for new keys of a KMS's making, and the master key is in no KMS",
+                    "Leave masterKeyRotationPeriod out; name another master key in encryption.masterKey when you want one.",
+                ));
+            }
             let limits = limits(&wanted.reencryption.limits)?;
             let compaction = compaction::mode(wanted, &limits)?;
             Some(EncryptionDesired {
@@ -215,11 +206,11 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
                     method: wanted.method,
                     rotation_period: wanted.data_key_rotation_period.to_string(),
                     master_key: key.config,
+                    previous_master_key: None,
+                    replaces: false,
                 },
-                credentials: key.credentials,
-                credentials_file: key.credentials_file,
-                key_secret: key.key_secret,
-                wrapped: key.wrapped,
+                access: key.access,
+                envelope_period,
                 rotation_period: wanted.data_key_rotation_period.get(),
                 policy: wanted.reencryption.policy,
                 verification: wanted.reencryption.verification,
@@ -247,27 +238,6 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
     })
 }
 
-/// The master key and what of Secrets the pods need for it.
-struct ParsedKey {
-    config: MasterKeyConfig,
-    credentials: Option<String>,
-    credentials_file: Option<SecretFile>,
-    key_secret: Option<(String, String)>,
-    wrapped: Option<Wrapped>,
-}
-
-impl ParsedKey {
-    fn new(config: MasterKeyConfig) -> Self {
-        Self {
-            config,
-            credentials: None,
-            credentials_file: None,
-            key_secret: None,
-            wrapped: None,
-        }
-    }
-}
-
 /// Bounds that admission lets through; a number that makes no sense got past it.
 fn limits(wanted: &ReencryptionLimits) -> Result<RunLimits, Blocker> {
     let wrong = || {
@@ -292,96 +262,26 @@ fn limits(wanted: &ReencryptionLimits) -> Result<RunLimits, Blocker> {
     })
 }
 
-fn master_key(resource: &str, key: &MasterKey) -> Result<ParsedKey, Blocker> {
-    match key.choice() {
-        Some(MasterKeyChoice::AwsKms(kms)) => Ok(aws(kms)),
-        Some(MasterKeyChoice::GcpKms(kms)) => google(kms),
-        Some(MasterKeyChoice::AzureKeyVault(vault)) => Ok(azure(vault)),
-        Some(MasterKeyChoice::VaultTransit(vault)) => {
-            Ok(unwrapped(wrapped::vault(resource, vault)?))
+impl Desired {
+    /// As wanted, with the master keys of the ring. `replaces`: whether the ring was recorded, so that another key in the
+    /// file that a person wrote says nothing of the stores.
+    pub fn under(&self, resource: &str, ring: &KeyRing, replaces: bool) -> Result<Self, Blocker> {
+        let mut desired = self.clone();
+        if let Some(encryption) = &mut desired.encryption {
+            let key = ParsedKey::of(resource, &ring.in_force)?;
+            let mut access = key.access;
+            encryption.config.master_key = key.config;
+            encryption.config.previous_master_key = None;
+            encryption.config.replaces = replaces;
+            if let Some(previous) = &ring.previous {
+                let previous = ParsedKey::of(resource, previous)?;
+                access.join(previous.access.dispensable());
+                encryption.config.previous_master_key = Some(previous.config);
+            }
+            encryption.access = access;
         }
-        Some(MasterKeyChoice::File(file)) => {
-            let path = format!("{MASTER_KEY}/{MASTER_KEY_FILE}");
-            Ok(ParsedKey {
-                key_secret: Some((file.secret.name.clone(), file.secret.key.clone())),
-                ..ParsedKey::new(MasterKeyConfig::File { path })
-            })
-        }
-        None => Err(Blocker::new(
-            "InvalidSpec",
-            "encryption.masterKey does not name exactly one master key",
-            "Write one of awsKms, gcpKms, azureKeyVault, vaultTransit and file.",
-        )),
+        Ok(desired)
     }
-}
-
-/// For TiKV it is a key in a file.
-fn unwrapped(wrapped: Wrapped) -> ParsedKey {
-    let path = wrapped.file().to_owned();
-    ParsedKey {
-        wrapped: Some(wrapped),
-        ..ParsedKey::new(MasterKeyConfig::File { path })
-    }
-}
-
-fn aws(kms: &AwsKms) -> ParsedKey {
-    let secret = kms.credentials_secret.as_ref();
-    ParsedKey {
-        credentials: secret.map(|secret| secret.name.clone()),
-        ..ParsedKey::new(MasterKeyConfig::AwsKms {
-            key_id: kms.key_id.clone(),
-            region: kms.region.clone(),
-            endpoint: kms.endpoint.clone(),
-        })
-    }
-}
-
-fn azure(vault: &AzureKeyVault) -> ParsedKey {
-    let config = MasterKeyConfig::AzureKeyVault {
-        key_name: vault.key_name.clone(),
-        azure: AzureConfig {
-            tenant_id: vault.tenant_id.clone(),
-            client_id: vault.client_id.clone(),
-            keyvault_url: vault.keyvault_url.clone(),
-            hsm_name: vault.hsm_name.clone(),
-            hsm_url: format!("https://{}.managedhsm.azure.net/", vault.hsm_name),
-            certificate_file: format!("{CREDENTIALS}/{AZURE_CERTIFICATE}"),
-        },
-    };
-    ParsedKey {
-        credentials_file: Some(SecretFile {
-            secret: vault.client_certificate_secret.name.clone(),
-            key: vault.client_certificate_secret.key.clone(),
-            file: AZURE_CERTIFICATE,
-        }),
-        ..ParsedKey::new(config)
-    }
-}
-
-fn google(kms: &GcpKms) -> Result<ParsedKey, Blocker> {
-    if kms.endpoint.is_some() && kms.vendor == GcpVendor::Gcp {
-        return Err(Blocker::new(
-            "InvalidSpec",
-            "encryption.masterKey.gcpKms.endpoint is read by TiKV's second client only",
-            "Write vendor: gcp_v2, or no endpoint.",
-        ));
-    }
-    let file = kms.credentials_secret.as_ref().map(|secret| SecretFile {
-        secret: secret.name.clone(),
-        key: secret.key.clone(),
-        file: GOOGLE_CREDENTIALS,
-    });
-    let path = file.as_ref();
-    let config = MasterKeyConfig::GcpKms {
-        key_id: kms.key_id.clone(),
-        vendor: kms.vendor.name(),
-        endpoint: kms.endpoint.clone(),
-        credential_file: path.map(|file| format!("{CREDENTIALS}/{}", file.file)),
-    };
-    Ok(ParsedKey {
-        credentials_file: file,
-        ..ParsedKey::new(config)
-    })
 }
 
 /// True for a DNS name, also one with a leading wildcard.

@@ -10,10 +10,10 @@ use super::names::{Part, agent_config};
 use super::objects::{annotation, is_ours, metadata};
 use super::observed::Observed;
 use crate::api::desired::DesiredState;
-use crate::api::v1alpha1::ReencryptionPolicy;
+use crate::api::v1alpha1::{KeyRing, ReencryptionPolicy};
 use crate::api::{
-    ANNOTATION_APPLIED, ANNOTATION_CAUSE, ANNOTATION_ROTATION, ANNOTATION_SCHEDULE,
-    ANNOTATION_SINCE, ANNOTATION_VERIFICATION, DESIRED_KEY,
+    ANNOTATION_APPLIED, ANNOTATION_CAUSE, ANNOTATION_MASTER_KEYS, ANNOTATION_ROTATION,
+    ANNOTATION_SCHEDULE, ANNOTATION_SINCE, ANNOTATION_VERIFICATION, DESIRED_KEY,
 };
 
 /// The desired state of the agents.
@@ -31,6 +31,7 @@ pub struct Told {
 pub fn tell(
     observed: &Observed,
     encryption: &EncryptionDesired,
+    ring: &KeyRing,
     now: Timestamp,
 ) -> Result<(Told, Option<ConfigMap>), Blocker> {
     let name = agent_config(observed.name());
@@ -58,11 +59,13 @@ pub fn tell(
         reencrypt: encryption.policy != ReencryptionPolicy::Never,
         verification: encryption.verification,
         limits: encryption.limits,
+        envelope: ring.envelope.clone(),
         decrypt: !method.encrypts(),
         compaction: compaction::order(encryption, before.as_ref()),
         allowed_names: vec![Part::Client.common_name(observed.name(), observed.namespace())],
         proof: None,
     };
+    let keys = serde_json::to_string(ring).unwrap_or_default();
     // Who was made after the moment that was lost has tried what it asked for.
     let mut since = lost(observed).unwrap_or(now);
     let mut cause = note(ANNOTATION_CAUSE).unwrap_or_default().to_owned();
@@ -112,6 +115,7 @@ pub fn tell(
     let notes = [
         (ANNOTATION_SINCE, since.to_string()),
         (ANNOTATION_ROTATION, request),
+        (ANNOTATION_MASTER_KEYS, keys),
         (ANNOTATION_VERIFICATION, verification),
         (ANNOTATION_SCHEDULE, encryption.clock.note(map, now)),
         (ANNOTATION_CAUSE, cause),

@@ -13,6 +13,7 @@ pub mod drift;
 pub mod finish;
 pub mod key_status;
 pub mod keys;
+pub mod master_key;
 pub mod merge;
 pub mod names;
 pub mod objects;
@@ -20,6 +21,7 @@ pub mod observed;
 pub mod pods;
 pub mod policy;
 pub mod probes;
+pub mod ring;
 pub mod rollout;
 pub mod rotations;
 pub mod schedule;
@@ -34,7 +36,7 @@ pub mod wrapped;
 #[cfg(test)]
 mod tests;
 
-use crate::api::v1alpha1::TikvSecurityStatus;
+use crate::api::v1alpha1::{KeyRing, Spared, TikvSecurityStatus};
 use crate::tikv::tikv_toml::secrets_in_the_clear;
 use action::{Action, Note, Plan};
 use conditions::{Configuration, Facts};
@@ -44,6 +46,7 @@ use drift::Found;
 use keys::Told;
 use names::Part;
 use observed::Observed;
+use ring::Turn;
 use rollout::Rolling;
 use stage::TlsStep;
 
@@ -53,7 +56,7 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
         let (actions, status) = finish::finish(observed);
         return assemble(observed, actions, status, None, now);
     }
-    match prepare(observed) {
+    match prepare(observed, now) {
         Ok(prepared) => {
             let attempt = go(observed, &prepared, now);
             attempt
@@ -64,12 +67,15 @@ pub fn plan(observed: &Observed, now: Timestamp) -> Plan {
 }
 
 struct Prepared<'a> {
+    /// With the master keys of the ring.
     desired: Desired,
+    /// As it was recorded.
+    ring: Option<KeyRing>,
     tikv: Layout<'a>,
     pd: Layout<'a>,
 }
 
-fn prepare(observed: &Observed) -> Result<Prepared<'_>, Blocker> {
+fn prepare(observed: &Observed, now: Timestamp) -> Result<Prepared<'_>, Blocker> {
     let desired = desired::parse(observed)?;
     checks::claims(observed)?;
     let cluster = &observed.resource.spec.cluster;
@@ -77,16 +83,33 @@ fn prepare(observed: &Observed) -> Result<Prepared<'_>, Blocker> {
     let pd = detect(Part::Pd, &cluster.pd.stateful_set, &observed.pd)?;
     checks::no_tiflash(observed)?;
     versions::kms(observed, &desired, &tikv)?;
-    Ok(Prepared { desired, tikv, pd })
+    let spec = observed.resource.spec.encryption.as_ref();
+    let ring = spec.map(|encryption| ring::recorded(observed, encryption, &tikv, now));
+    let ring = ring.transpose()?;
+    let desired = match &ring {
+        Some(ring) => desired.under(observed.name(), ring, observed.ring().is_some())?,
+        None => desired,
+    };
+    Ok(Prepared {
+        desired,
+        ring,
+        tikv,
+        pd,
+    })
 }
 
 fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Plan, Blocker> {
-    let Prepared { desired, tikv, pd } = prepared;
+    let Prepared {
+        desired, tikv, pd, ..
+    } = prepared;
     // All that can be refused is refused before the first action.
     stage::configure(observed, desired, tikv, pd, desired.tls)?;
     let issue = tls::issue(observed, desired, tikv, pd, now)?;
-    let told = desired.encryption.as_ref();
-    let told = told.map(|encryption| keys::tell(observed, encryption, now));
+    let turned = turn(observed, prepared, now)?;
+    let (turn, next) = turned.map_or((None, None), |(turn, next)| (Some(turn), Some(next)));
+    let told = next.as_ref().and_then(|next| next.encryption.as_ref());
+    let told = told.zip(turn.as_ref());
+    let told = told.map(|(encryption, turn)| keys::tell(observed, encryption, &turn.ring, now));
     let (told, agent_config) = told
         .transpose()?
         .map_or((None, None), |(told, map)| (Some(told), map));
@@ -95,7 +118,13 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
     let obstacle = policy::satisfied(observed).map_err(Obstacle::Policy);
     let obstacle =
         obstacle.and_then(|()| compaction::permitted(observed, desired).map_err(Obstacle::Policy));
-    let obstacle = obstacle.and_then(|()| checks::master_key(observed).map_err(Obstacle::Key));
+    let obstacle = obstacle.and_then(|()| match &turn {
+        Some(turn) => checks::master_key(observed, turn).map_err(Obstacle::Key),
+        None => Ok(()),
+    });
+    let refused = turn.as_ref().and_then(|turn| turn.refused.clone());
+    let obstacle = obstacle.and_then(|()| refused.map_or(Ok(()), |one| Err(Obstacle::Policy(one))));
+    let desired = next.as_ref().unwrap_or(desired);
     let obstacle =
         obstacle.and_then(|()| wrapped::make(observed, desired).map_err(Obstacle::WrappedKey));
     let obstacle = obstacle.and_then(|wrap| left().map_or(Ok(wrap), Err));
@@ -103,7 +132,12 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
         Ok(wrap) => wrap,
         Err(obstacle) => {
             let untold = agent_config.is_some().then_some(told).flatten();
-            return restrained(observed, prepared, &obstacle, &drift, issue, untold, now);
+            let restraint = Restraint {
+                obstacle: &obstacle,
+                drift: &drift,
+                turn: turn.as_ref(),
+            };
+            return restrained(observed, prepared, &restraint, issue, untold, now);
         }
     };
     let mut actions = Vec::new();
@@ -118,8 +152,16 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
     actions.extend(agent_config.map(|map| Action::ApplyConfigMap(Box::new(map))));
 
     let mut rolling = rollout::roll(observed, told.as_ref(), now);
+    // A store is restarted only when every key that it may be under can be used.
+    let withheld = turn
+        .as_ref()
+        .and_then(|turn| checks::previous_key(observed, turn).err());
+    let withheld = withheld.filter(|_| !rolling.complete);
+    if withheld.is_some() {
+        actions.extend(stop(&mut rolling, observed, now));
+    }
     let step = stage::tls_step(observed, desired, pd, rolling.sound());
-    let mut persist_first = false;
+    let mut persist_first = turn.as_ref().is_some_and(|turn| turn.moved);
     let mut configuration = Configuration::of(!first_issue);
     let configure = stage::configure(observed, desired, tikv, pd, step == TlsStep::On)?;
     if let TlsStep::PeerUrls(urls) = &step {
@@ -141,7 +183,9 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
         desired: Some(desired),
         drift: &drift,
         told: told.as_ref(),
-        blocker: None,
+        turn: turn.as_ref(),
+        takes_turn: true,
+        blocker: withheld.as_ref(),
         tls: &step,
         rolling: &rolling,
         configuration,
@@ -150,6 +194,8 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
     let status = conditions::status(&facts, now);
     let mut plan = assemble(observed, actions, status, told.as_ref(), now);
     plan.persist_first = persist_first;
+    plan.events
+        .extend(turn.into_iter().flat_map(|turn| turn.notes));
     plan.events.append(&mut rolling.events);
     plan.events.extend(exposed(observed, tikv));
     Ok(plan)
@@ -158,6 +204,41 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
 fn has_finalizer(observed: &Observed) -> bool {
     let mut all = observed.resource.metadata.finalizers.iter().flatten();
     all.any(|one| one == crate::api::FINALIZER)
+}
+
+/// What follows for the master keys, and what is desired with them.
+fn turn(
+    observed: &Observed,
+    prepared: &Prepared<'_>,
+    now: Timestamp,
+) -> Result<Option<(Turn, Desired)>, Blocker> {
+    let Prepared {
+        desired, tikv, pd, ..
+    } = prepared;
+    let encryption = observed.resource.spec.encryption.as_ref();
+    let Some((encryption, ring)) = encryption.zip(prepared.ring.as_ref()) else {
+        return Ok(None);
+    };
+    let tls = stage::has_begun(observed);
+    let settled = stage::configure(observed, desired, tikv, pd, tls)?.is_empty();
+    let mut turn = ring::turn(observed, encryption, ring, settled, now);
+    let next = desired.under(observed.name(), &turn.ring, observed.ring().is_some())?;
+    if turn.finished {
+        // The pods lack nothing but the end of a key that none of them needs.
+        let patch = stage::configure(observed, &next, tikv, pd, tls)?;
+        let pods = pods::views(observed, &observed.tikv);
+        let mut revisions: Vec<String> = pods
+            .iter()
+            .filter_map(|pod| pod.revision.map(str::to_owned))
+            .collect();
+        revisions.sort();
+        revisions.dedup();
+        turn.ring.spared = stage::digest_of(&patch, tikv).map(|template| Spared {
+            template,
+            revisions,
+        });
+    }
+    Ok(Some((turn, next)))
 }
 
 /// What forbids new work, but not that what runs goes on.
@@ -172,17 +253,30 @@ enum Obstacle {
     Drift,
 }
 
+/// An obstacle, and what else is known of the moment in which it was met.
+struct Restraint<'a> {
+    obstacle: &'a Obstacle,
+    drift: &'a [Found],
+    turn: Option<&'a Turn>,
+}
+
 /// Nothing new is begun, and what is true stays said.
 fn restrained(
     observed: &Observed,
     prepared: &Prepared<'_>,
-    obstacle: &Obstacle,
-    drift: &[Found],
+    restraint: &Restraint<'_>,
     issue: Vec<Action>,
     untold: Option<Told>,
     now: Timestamp,
 ) -> Result<Plan, Blocker> {
-    let Prepared { desired, tikv, pd } = prepared;
+    let Prepared {
+        desired, tikv, pd, ..
+    } = prepared;
+    let Restraint {
+        obstacle,
+        drift,
+        turn,
+    } = *restraint;
     let told = keys::told(observed.agent_config.as_ref());
     // Volume objects of stores whose agents' ConfigMap was deleted, and is not put back, stay.
     let (left, pending) = (matches!(obstacle, Obstacle::Drift), untold.is_some());
@@ -196,7 +290,8 @@ fn restrained(
         step => step,
     };
     let settled = matches!(step, TlsStep::On | TlsStep::Off);
-    let idle = !untold && !lacks && settled && rolling.complete;
+    let waits = turn.is_some_and(|turn| turn.waits.is_some());
+    let idle = !untold && !lacks && settled && rolling.complete && !waits;
     let blocker = match obstacle {
         Obstacle::Policy(blocker) | Obstacle::WrappedKey(blocker) => Some(blocker),
         Obstacle::Key(blocker) => (!idle).then_some(blocker),
@@ -214,6 +309,8 @@ fn restrained(
         desired: Some(desired),
         drift,
         told: told.as_ref(),
+        turn,
+        takes_turn: false,
         blocker,
         tls: &step,
         rolling: &rolling,
@@ -251,6 +348,8 @@ fn blocked(
         desired,
         drift: &drift,
         told: told.as_ref(),
+        turn: None,
+        takes_turn: false,
         blocker: Some(blocker),
         tls: if stage::has_begun(observed) {
             &TlsStep::On

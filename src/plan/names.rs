@@ -75,10 +75,6 @@ pub const AGENT_RUN: &str = "/run/tikv-security";
 pub const TIKV_TLS: &str = "/var/lib/tikv-tls";
 /// Directory of the PD leaf.
 pub const PD_TLS: &str = "/var/lib/pd-tls";
-/// Directory of the file master key, where TiKV and the agent see it.
-pub const MASTER_KEY: &str = "/var/lib/tikv-security/master-key";
-/// File of the master key in that directory.
-pub const MASTER_KEY_FILE: &str = "key";
 /// Directory in memory of the master keys that the agent unwrapped, where TiKV and the agent see it.
 pub const UNWRAPPED: &str = "/var/lib/tikv-security/keys";
 /// Directory of the wrapped master keys in the agent's container; a directory for each.
@@ -87,12 +83,8 @@ pub const WRAPPED: &str = "/var/lib/tikv-security/wrapped";
 pub const WRAPPED_KEY: &str = "wrapped";
 /// What a Secret with a wrapped master key is for, as a label.
 pub const PART_MASTER_KEY: &str = "master-key";
-/// Directory of a credentials file, where TiKV and the agent see it.
-pub const CREDENTIALS: &str = "/var/lib/tikv-security/credentials";
-/// Credentials file of Google in that directory.
-pub const GOOGLE_CREDENTIALS: &str = "google.json";
-/// Client certificate for Azure in that directory.
-pub const AZURE_CERTIFICATE: &str = "azure.pfx";
+/// Volume in memory of the master keys that the agent unwrapped.
+pub const VOLUME_UNWRAPPED: &str = "tikv-security-keys";
 /// Volumes that are added to the pod template.
 pub const VOLUME_TLS: &str = "tikv-security-tls";
 /// Volume of the agent's leaf.
@@ -101,9 +93,3 @@ pub const VOLUME_AGENT_TLS: &str = "tikv-security-agent-tls";
 pub const VOLUME_AGENT_CONFIG: &str = "tikv-security-desired";
 /// Volume of the agent's run directory.
 pub const VOLUME_RUN: &str = "tikv-security-run";
-/// Volume of a credentials file.
-pub const VOLUME_CREDENTIALS: &str = "tikv-security-credentials";
-/// Volume in memory of the master keys that the agent unwrapped.
-pub const VOLUME_UNWRAPPED: &str = "tikv-security-keys";
-/// Volume of the file master key.
-pub const VOLUME_MASTER_KEY: &str = "tikv-security-master-key";

@@ -8,7 +8,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use crate::api::report::AgentReport;
-use crate::api::v1alpha1::{TikvSecurity, TikvSecurityPolicy, TikvVolume};
+use crate::api::v1alpha1::{KeyRing, MasterKey, TikvSecurity, TikvSecurityPolicy, TikvVolume};
 use crate::tikv::pd::Task;
 use crate::tikv::pd::types::{Member, Store};
 use crate::tls::parse::CertificateInfo;
@@ -42,6 +42,8 @@ pub struct Observed {
     pub served: Vec<Served>,
     /// Whether the master key can be used.
     pub master_key: MasterKeyProof,
+    /// The same of the other master keys that are configured.
+    pub other_keys: Vec<(MasterKey, MasterKeyProof)>,
     /// When its service was asked for that, and how long it took.
     pub key_probe: Option<KeyProbe>,
     /// Image that the agents run: the operator's own.
@@ -203,6 +205,11 @@ impl Observed {
     pub fn namespace(&self) -> &str {
         let namespace = self.resource.metadata.namespace.as_deref();
         namespace.unwrap_or_default()
+    }
+
+    /// The master keys that were recorded as those of the pods.
+    pub fn ring(&self) -> Option<KeyRing> {
+        super::ring::remembered(&self.resource, self.agent_config.as_ref())
     }
 
     /// PD's facts, when it answered.

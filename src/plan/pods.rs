@@ -7,6 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use super::keys::Told;
 use super::names::VOLUME_TLS;
 use super::observed::{Observed, PdFacts, WorkloadFacts};
+use super::template;
 use crate::api::report::{AgentPhase, AgentReport};
 use crate::tikv::pd::types::{Store, StoreState};
 
@@ -30,7 +31,9 @@ pub struct PodView<'a> {
     pub created: Timestamp,
     /// When it became ready.
     pub ready_since: Option<Timestamp>,
-    /// True when it does not run the StatefulSet's present template.
+    /// Which template it was made of.
+    pub revision: Option<&'a str>,
+    /// True when it does not run the StatefulSet's present template, and must.
     pub outdated: bool,
     /// True when it mounts TLS.
     pub tls: bool,
@@ -73,15 +76,18 @@ impl PodView<'_> {
     /// True when the agent tried this desired state in this pod and could not.
     pub fn failed(&self, told: &Told) -> bool {
         let tried = self.created >= told.since;
-        self.answer(told)
-            .is_some_and(|report| tried && unsatisfied(report, told) && !out_of_time(report, told))
+        self.answer(told).is_some_and(|report| {
+            let short = unsatisfied(report, told) && !out_of_time(report, told);
+            tried && (short || under_old_envelope(report, told))
+        })
     }
 
     /// True when only a restart lets the agent do what it is told.
     pub fn wants_agent_run(&self, told: &Told) -> bool {
         let untried = self.created < told.since;
         self.answer(told).is_some_and(|report| {
-            unsatisfied(report, told) && (untried || out_of_time(report, told))
+            let short = unsatisfied(report, told) && (untried || out_of_time(report, told));
+            short || untried && under_old_envelope(report, told)
         })
     }
 
@@ -97,6 +103,15 @@ fn unsatisfied(report: &AgentReport, told: &Told) -> bool {
     // In mode Compaction a running store is not restarted for its data.
     let by_restart = told.state.reencrypt && told.state.compaction.is_none();
     by_restart && at_rest && !report.satisfied
+}
+
+/// Whether `key.dict` is under a key of the KMS's making that is to be given up.
+fn under_old_envelope(report: &AgentReport, told: &Told) -> bool {
+    let (wish, found) = (told.state.envelope.as_ref(), report.key_dict.as_ref());
+    let against = wish
+        .zip(found)
+        .is_some_and(|(wish, found)| wish.is_against(found));
+    against && matches!(report.phase, AgentPhase::Watching | AgentPhase::Held)
 }
 
 /// Whether the last run got further and ended because its time was over: the next one goes on from there.
@@ -137,16 +152,17 @@ pub fn views<'a>(observed: &'a Observed, facts: &'a WorkloadFacts) -> Vec<PodVie
         .as_ref()
         .and_then(update_revision)
         .unwrap_or_default();
+    let same = template::spared(observed, facts);
     let mut views: Vec<_> = facts
         .pods
         .iter()
-        .map(|pod| view(observed, pod, revision))
+        .map(|pod| view(observed, pod, revision, &same))
         .collect();
     views.sort_by_key(|view| std::cmp::Reverse(view.ordinal));
     views
 }
 
-fn view<'a>(observed: &'a Observed, pod: &'a Pod, revision: &str) -> PodView<'a> {
+fn view<'a>(observed: &'a Observed, pod: &'a Pod, revision: &str, same: &[String]) -> PodView<'a> {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let labels = pod.metadata.labels.as_ref();
     let own = labels
@@ -183,7 +199,8 @@ fn view<'a>(observed: &'a Observed, pod: &'a Pod, revision: &str) -> PodView<'a>
         ready_since: ready
             .and_then(|one| one.last_transition_time.as_ref())
             .map(|time| time.0),
-        outdated: own != Some(revision),
+        revision: own,
+        outdated: own.is_none_or(|own| own != revision && !same.iter().any(|one| one == own)),
         tls: volumes.iter().any(|volume| volume.name == VOLUME_TLS),
         store: observed
             .pd_facts()

@@ -13,6 +13,7 @@ use super::drift;
 use super::keys::Told;
 use super::observed::{Observed, PdFacts, PdState};
 use super::pods::{PodView, replicas, update_revision, views};
+use crate::api::report::AgentPhase;
 use crate::api::v1alpha1::{RolloutPhase, RolloutStatus};
 use crate::tikv::pd::types::StoreState;
 use ailing::failure;
@@ -267,7 +268,12 @@ impl<'a> Roll<'a> {
         if let Some((pod, ailment)) = unwell.first() {
             let holds = pod.report.is_some_and(|report| !report.gate_open);
             let sound = self.out.damaged.is_none() && !self.held();
-            if unwell.len() == 1 && pod.outdated && !pod.ready && !holds && sound {
+            // Held for its master keys alone, nothing was begun on its data: another template may name others.
+            let stuck = pod
+                .report
+                .is_some_and(|report| report.phase == AgentPhase::Held && !report.journal_open);
+            let free = !holds || stuck;
+            if unwell.len() == 1 && pod.outdated && !pod.ready && free && sound {
                 self.restart(pod, delete(pod, "it is not ready and runs an old template"));
                 return;
             }

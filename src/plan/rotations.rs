@@ -78,6 +78,7 @@ fn asked(observed: &Observed, cause: Option<&str>) -> RotationRecord {
         to: None,
         started_at: Timestamp::UNIX_EPOCH,
         finished_at: None,
+        abandoned_at: None,
     }
 }
 
@@ -136,6 +137,7 @@ fn certificates(all: &mut Vec<RotationRecord>, observed: &Observed, now: &Now<'_
                     to: Some(serials(&new)),
                     started_at: seconds(now.at),
                     finished_at: None,
+                    abandoned_at: None,
                 });
             }
         }

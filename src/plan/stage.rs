@@ -9,13 +9,13 @@ use super::action::Action;
 use super::desired::{Blocker, Desired};
 use super::detect::Layout;
 use super::drift;
-use super::merge::diff;
+use super::merge::{self, diff};
 use super::names::{PD_TLS, Part, TIKV_TLS};
 use super::objects::{derived, is_ours};
 use super::observed::{Observed, PdState, WorkloadFacts};
 use super::probes;
 use super::rollout::illness;
-use super::template::{Wanted, as_json, build, has_tls};
+use super::template::{Wanted, as_json, build, digest, has_tls};
 use crate::api::v1alpha1::reason;
 use crate::api::{ANNOTATION_APPLIED, ANNOTATION_SOURCE};
 use crate::tikv::tikv_toml::{TikvChange, TlsFiles, TomlProblem};
@@ -194,6 +194,21 @@ pub fn rendered(
         encryption: encryption.map(|encryption| (encryption, observed.agent_image.as_str())),
     };
     build(layout, &wanted)
+}
+
+/// TiKV's pod template as `configure` would leave it, by its digest; `None` when nothing would be left to change.
+pub fn digest_of(actions: &[Action], tikv: &Layout<'_>) -> Option<String> {
+    let name = tikv.stateful_set.metadata.name.as_deref();
+    let patch = actions.iter().find_map(|action| match action {
+        Action::PatchStatefulSet {
+            name: target,
+            patch,
+        } if Some(target.as_str()) == name => Some(patch),
+        _ => None,
+    })?;
+    let mut set = as_json(tikv.stateful_set);
+    merge::apply(&mut set, patch);
+    serde_json::from_value(set).ok().as_ref().map(digest)
 }
 
 #[allow(clippy::too_many_arguments)]

@@ -1,18 +1,23 @@
 //! Pod templates with what TLS and encryption need. The whole StatefulSet goes in and comes out; the difference is
 //! what is patched.
 
+use std::fmt::Write as _;
+
 use k8s_openapi::api::apps::v1::StatefulSet;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 
 use super::desired::EncryptionDesired;
 use super::detect::Layout;
+use super::master_key::{self, Access};
 use super::merge::{covers, put};
 use super::names::{
-    AGENT_CONFIG, AGENT_CONTAINER, AGENT_RUN, AGENT_TLS, CREDENTIALS, MASTER_KEY, MASTER_KEY_FILE,
-    PD_TLS, Part, TIKV_TLS, VOLUME_AGENT_CONFIG, VOLUME_AGENT_TLS, VOLUME_CREDENTIALS,
-    VOLUME_MASTER_KEY, VOLUME_RUN, VOLUME_TLS, agent_config,
+    AGENT_CONFIG, AGENT_CONTAINER, AGENT_RUN, AGENT_TLS, PD_TLS, Part, TIKV_TLS,
+    VOLUME_AGENT_CONFIG, VOLUME_AGENT_TLS, VOLUME_RUN, VOLUME_TLS, agent_config,
 };
+use super::observed::{Observed, WorkloadFacts};
 use super::probes;
+use super::wrapped::{self, Wrapped};
 use crate::api::{AGENT_PORT, AWS_KEYS};
 
 /// Time that TiKV gets to move its leaders and stop (facts, TLS §4.6).
@@ -123,44 +128,104 @@ fn add_agent(
         "name",
         json!({"name": VOLUME_RUN, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}}),
     );
-    let mut env = Vec::new();
-    if let Some((secret, key)) = &encryption.key_secret {
-        let mut volume = secret_volume(VOLUME_MASTER_KEY, secret);
-        volume["secret"]["items"] = json!([{"key": key, "path": MASTER_KEY_FILE}]);
-        put(&mut pod["volumes"], "name", volume);
-        let mounts = &mut pod["containers"][layout.container]["volumeMounts"];
-        put(mounts, "mountPath", mount(VOLUME_MASTER_KEY, MASTER_KEY));
+    remove_unneeded(pod, layout.container, &encryption.access);
+    let tikv = &mut pod["containers"][layout.container];
+    for file in &encryption.access.files {
+        put(
+            &mut tikv["volumeMounts"],
+            "mountPath",
+            mount(&file.volume, &file.directory),
+        );
     }
-    if let Some(file) = &encryption.credentials_file {
-        let mut volume = secret_volume(VOLUME_CREDENTIALS, &file.secret);
+    let env = environment(&encryption.access);
+    for entry in &env {
+        put(&mut tikv["env"], "name", entry.clone());
+    }
+    for file in &encryption.access.files {
+        let mut volume = secret_volume(&file.volume, &file.secret);
         volume["secret"]["items"] = json!([{"key": file.key, "path": file.file}]);
-        put(&mut pod["volumes"], "name", volume);
-        let mounts = &mut pod["containers"][layout.container]["volumeMounts"];
-        put(mounts, "mountPath", mount(VOLUME_CREDENTIALS, CREDENTIALS));
-    }
-    if let Some(secret) = &encryption.credentials {
-        for key in AWS_KEYS {
-            let optional = key == "AWS_SESSION_TOKEN";
-            let mut reference = json!({"name": secret, "key": key});
-            if optional {
-                reference["optional"] = json!(true);
-            }
-            let entry = json!({"name": key, "valueFrom": {"secretKeyRef": reference}});
-            put(
-                &mut pod["containers"][layout.container]["env"],
-                "name",
-                entry.clone(),
-            );
-            env.push(entry);
+        if file.dispensable {
+            volume["secret"]["optional"] = json!(true);
         }
+        put(&mut pod["volumes"], "name", volume);
     }
-    if let Some(wrapped) = &encryption.wrapped {
+    for wrapped in &encryption.access.wrapped {
         wrapped.add_volumes(pod, layout.container);
     }
     let agent = agent(pod, layout, encryption, &env, image);
     let list = &mut pod["initContainers"];
     // First: what a person's own init containers leave behind must not depend on where the agent stands.
     put(list, "name", agent);
+}
+
+/// AWS credentials as environment variables.
+fn environment(access: &Access) -> Vec<Value> {
+    let Some((secret, dispensable)) = &access.environment else {
+        return Vec::new();
+    };
+    let entry = |key: &str| {
+        let mut reference = json!({"name": secret, "key": key});
+        if *dispensable || key == "AWS_SESSION_TOKEN" {
+            reference["optional"] = json!(true);
+        }
+        json!({"name": key, "valueFrom": {"secretKeyRef": reference}})
+    };
+    AWS_KEYS.map(entry).into()
+}
+
+/// Takes away what an earlier master key needed, and leaves what else is there as it is, defaults included. Variables are
+/// ours where the agent has the same.
+fn remove_unneeded(pod: &mut Value, container: usize, access: &Access) {
+    let needed = |volume: &str| {
+        let file = access.files.iter().any(|file| file.volume == volume);
+        file || wrapped::needs(&access.wrapped, volume)
+    };
+    let ours = master_key::volumes();
+    let unneeded = |value: &Value| {
+        let of_ours = |name: &str| ours.iter().any(|one| one == name) || wrapped::is_volume(name);
+        let named = |name: &str| of_ours(name) && !needed(name);
+        value["name"].as_str().is_some_and(named)
+    };
+    let agents = pod["initContainers"].as_array();
+    let agent = agents.and_then(|all| all.iter().position(|one| one["name"] == AGENT_CONTAINER));
+    let put_there = agent.and_then(|index| pod["initContainers"][index]["env"].as_array().cloned());
+    let put_there = put_there.unwrap_or_default();
+    let wanted = environment(access);
+    let kept = |entry: &Value| {
+        !put_there.contains(entry) || wanted.iter().any(|one| one["name"] == entry["name"])
+    };
+    if let Some(volumes) = pod["volumes"].as_array_mut() {
+        volumes.retain(|volume| !unneeded(volume));
+    }
+    let places = [
+        Some(("containers", container)),
+        agent.map(|index| ("initContainers", index)),
+    ];
+    for (list, index) in places.into_iter().flatten() {
+        let one = &mut pod[list][index];
+        if let Some(mounts) = one["volumeMounts"].as_array_mut() {
+            mounts.retain(|mount| !unneeded(mount));
+        }
+        if let Some(env) = one["env"].as_array_mut() {
+            let before = env.len();
+            env.retain(kept);
+            if env.is_empty() && before > 0 {
+                one["env"] = Value::Null;
+            }
+        }
+        prune_nulls(one);
+    }
+    if let Some(index) = agent
+        && let Some(args) = pod["initContainers"][index]["args"].as_array_mut()
+    {
+        let orders: Vec<String> = access.wrapped.iter().map(Wrapped::argument).collect();
+        args.retain(|arg| {
+            let order = arg
+                .as_str()
+                .filter(|arg| arg.starts_with(wrapped::ARGUMENT));
+            order.is_none_or(|order| orders.iter().any(|one| one == order))
+        });
+    }
 }
 
 fn agent(
@@ -191,8 +256,10 @@ fn agent(
         json!("--listen"),
         json!(format!("0.0.0.0:{AGENT_PORT}")),
     ];
-    if let Some(wrapped) = &encryption.wrapped {
-        wrapped.agent_mounts(&mut mounts);
+    if !encryption.access.wrapped.is_empty() {
+        wrapped::agent_mounts(&encryption.access.wrapped, &mut mounts);
+    }
+    for wrapped in &encryption.access.wrapped {
         args.push(json!(wrapped.argument()));
     }
     let own = |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}}});
@@ -275,4 +342,25 @@ pub fn has_tls(pod_spec: &Value) -> bool {
         all.iter()
             .any(|volume| covers(volume, &json!({"name": VOLUME_TLS})))
     })
+}
+
+/// Digest of a pod template, to know it again.
+pub fn digest(stateful_set: &StatefulSet) -> String {
+    let template = stateful_set.spec.as_ref().map(|spec| &spec.template);
+    let text = serde_json::to_vec(&template).unwrap_or_default();
+    let digest = Sha256::digest(text);
+    let mut short = String::new();
+    for byte in digest.iter().take(16) {
+        let _ = write!(short, "{byte:02x}");
+    }
+    short
+}
+
+/// Revisions of pods that have the present template but for a master key that no store needs: not worth a restart.
+pub fn spared(observed: &Observed, facts: &WorkloadFacts) -> Vec<String> {
+    let spared = observed.ring().and_then(|ring| ring.spared);
+    let present = facts.stateful_set.as_ref().map(digest);
+    spared
+        .filter(|spared| present.as_ref() == Some(&spared.template))
+        .map_or(Vec::new(), |spared| spared.revisions)
 }

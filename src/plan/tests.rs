@@ -14,6 +14,7 @@ mod policy;
 mod random;
 mod reach;
 mod refusals;
+mod rotation;
 mod truth;
 mod verifications;
 mod world;

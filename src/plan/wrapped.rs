@@ -20,6 +20,8 @@ use crate::api::ANNOTATION_WRAPPED_BY;
 use crate::api::v1alpha1::{MasterKeyChoice, SecretKeyRef, VaultAuthChoice, VaultTransit};
 use crate::api::wrapped::{Unwrapper, VaultLogin, VaultUnwrapper, WrappedKey};
 
+/// How the agent's arguments with a key begin.
+pub const ARGUMENT: &str = "--wrapped-key=";
 /// Life of a service account's token, in seconds: the shortest that Kubernetes allows; the kubelet renews it.
 const TOKEN_SECONDS: u64 = 600;
 
@@ -47,7 +49,7 @@ impl Wrapped {
     /// The argument by which the agent is told.
     pub fn argument(&self) -> String {
         let order = serde_json::to_string(&self.order).unwrap_or_default();
-        format!("--wrapped-key={order}")
+        format!("{ARGUMENT}{order}")
     }
 
     /// Mounts the memory into the container at `container`, and the rest nowhere yet: what unwraps the key is not for TiKV.
@@ -55,9 +57,13 @@ impl Wrapped {
         let memory =
             json!({"name": VOLUME_UNWRAPPED, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}});
         put(&mut pod["volumes"], "name", memory);
-        let mut sources = vec![json!({"secret": {
+        let mut own = json!({"secret": {
             "name": self.secret, "items": [{"key": WRAPPED_KEY, "path": WRAPPED_KEY}],
-        }})];
+        }});
+        if self.order.dispensable {
+            own["secret"]["optional"] = json!(true);
+        }
+        let mut sources = vec![own];
         sources.extend(self.sources.iter().cloned());
         let volume = json!({"name": volume_wrapped(&self.id), "projected": {"sources": sources}});
         put(&mut pod["volumes"], "name", volume);
@@ -66,14 +72,39 @@ impl Wrapped {
         put(mounts, "mountPath", mount);
     }
 
-    /// What the agent mounts, beside what TiKV mounts.
-    pub fn agent_mounts(&self, mounts: &mut Vec<Value>) {
-        mounts.retain(|mount| mount["name"] != VOLUME_UNWRAPPED);
-        mounts.push(json!({"name": VOLUME_UNWRAPPED, "mountPath": UNWRAPPED}));
+    /// The same, but pods start without: nobody needs it but perhaps once more.
+    #[must_use]
+    pub fn dispensable(mut self) -> Self {
+        self.order.dispensable = true;
+        for source in &mut self.sources {
+            if source["secret"].is_object() {
+                source["secret"]["optional"] = json!(true);
+            }
+        }
+        self
+    }
+}
+
+/// What the agent mounts for these keys, beside what TiKV mounts.
+pub fn agent_mounts(keys: &[Wrapped], mounts: &mut Vec<Value>) {
+    mounts.retain(|mount| mount["name"] != VOLUME_UNWRAPPED);
+    mounts.push(json!({"name": VOLUME_UNWRAPPED, "mountPath": UNWRAPPED}));
+    for key in keys {
         mounts.push(json!({
-            "name": volume_wrapped(&self.id), "mountPath": directory(&self.id), "readOnly": true,
+            "name": volume_wrapped(&key.id), "mountPath": directory(&key.id), "readOnly": true,
         }));
     }
+}
+
+/// Whether a volume is one for wrapped keys.
+pub fn is_volume(name: &str) -> bool {
+    name == VOLUME_UNWRAPPED || name.starts_with(&volume_wrapped(""))
+}
+
+/// Whether these keys need a volume.
+pub fn needs(keys: &[Wrapped], volume: &str) -> bool {
+    let own = |key: &Wrapped| volume == VOLUME_UNWRAPPED || volume == volume_wrapped(&key.id);
+    keys.iter().any(own)
 }
 
 /// The Secret that has this master key wrapped; `None` for one that TiKV knows.
@@ -139,6 +170,7 @@ pub fn vault(resource: &str, vault: &VaultTransit) -> Result<Wrapped, Blocker> {
         order: WrappedKey {
             file: format!("{UNWRAPPED}/{id}"),
             wrapped: file(WRAPPED_KEY),
+            dispensable: false,
             offline_grace_seconds: grace.and_then(|seconds| u64::try_from(seconds).ok()),
             by: Unwrapper::VaultTransit(VaultUnwrapper {
                 address: vault.address.trim_end_matches('/').to_owned(),
@@ -156,10 +188,19 @@ pub fn vault(resource: &str, vault: &VaultTransit) -> Result<Wrapped, Blocker> {
 /// Makes the key where there is none yet. One that is there stays; one that is gone is not made anew while pods or their
 /// template are configured with it, because their data is under the one that is gone.
 pub fn make(observed: &Observed, desired: &Desired) -> Result<Option<Action>, Blocker> {
-    let encryption = desired.encryption.as_ref();
-    let Some(wrapped) = encryption.and_then(|encryption| encryption.wrapped.as_ref()) else {
+    let Some(encryption) = &desired.encryption else {
         return Ok(None);
     };
+    let mut action = None;
+    for wrapped in &encryption.access.wrapped {
+        let made = make_one(observed, wrapped)?;
+        // One from before is restored by a person, or not at all.
+        action = action.or(made.filter(|_| !wrapped.order.dispensable));
+    }
+    Ok(action)
+}
+
+fn make_one(observed: &Observed, wrapped: &Wrapped) -> Result<Option<Action>, Blocker> {
     let name = &wrapped.secret;
     let found = observed.secrets.get(name);
     match found.map(|found| (is_ours(observed, &found.metadata), &found.content)) {

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use toml_edit::{DocumentMut, Item, TableLike};
 use zeroize::Zeroizing;
 
+use super::master_key_name;
+use crate::api::key_dict::MasterKeyName;
 use crate::api::method::{Method, UnknownMethod};
 
 /// What TiKV does with the data directory.
@@ -69,6 +71,36 @@ pub enum MasterKeyConfig {
         /// How it shows who it is.
         credential: AzureCredential,
     },
+}
+
+impl MasterKeyConfig {
+    /// Which key it is. Never the key.
+    pub fn name(&self) -> MasterKeyName {
+        match self {
+            Self::Plaintext => master_key_name::plaintext(),
+            Self::File { path } => master_key_name::file(&path.to_string_lossy()),
+            Self::AwsKms {
+                key_id,
+                region,
+                endpoint,
+                ..
+            } => master_key_name::aws(key_id, region.as_deref(), endpoint.as_deref()),
+            Self::GcpKms {
+                key_id,
+                v2,
+                endpoint,
+                ..
+            } => {
+                let vendor = if *v2 { "gcp_v2" } else { "gcp" };
+                master_key_name::gcp(key_id, vendor, endpoint.as_deref())
+            }
+            Self::AzureKeyVault {
+                key_name,
+                keyvault_url,
+                ..
+            } => master_key_name::azure(key_name, keyvault_url),
+        }
+    }
 }
 
 /// How an application shows Azure who it is. Never shown.

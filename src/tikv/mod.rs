@@ -4,6 +4,7 @@
 pub mod debug_service;
 pub mod encryption_config;
 pub mod http;
+mod master_key_name;
 pub mod pd;
 pub mod pd_toml;
 pub mod status_port;

@@ -3,6 +3,8 @@
 
 use toml_edit::{Array, DocumentMut, Item, Table, TableLike, value};
 
+use super::master_key_name;
+use crate::api::key_dict::MasterKeyName;
 use crate::api::method::Method;
 
 /// What to change.
@@ -32,6 +34,10 @@ pub struct EncryptionConfig {
     pub rotation_period: String,
     /// `master-key`.
     pub master_key: MasterKeyConfig,
+    /// `previous-master-key`; `None` leaves what is there.
+    pub previous_master_key: Option<MasterKeyConfig>,
+    /// Whether another master key in the file may be replaced: the stores are known to be under ours.
+    pub replaces: bool,
 }
 
 /// `[security.encryption.master-key]`.
@@ -69,6 +75,29 @@ pub enum MasterKeyConfig {
         /// `path`.
         path: String,
     },
+}
+
+impl MasterKeyConfig {
+    /// Which key it is, as an agent that reads the configuration calls it.
+    pub fn name(&self) -> MasterKeyName {
+        match self {
+            Self::AwsKms {
+                key_id,
+                region,
+                endpoint,
+            } => master_key_name::aws(key_id, Some(region), endpoint.as_deref()),
+            Self::GcpKms {
+                key_id,
+                vendor,
+                endpoint,
+                ..
+            } => master_key_name::gcp(key_id, vendor, endpoint.as_deref()),
+            Self::AzureKeyVault { key_name, azure } => {
+                master_key_name::azure(key_name, &azure.keyvault_url)
+            }
+            Self::File { path } => master_key_name::file(path),
+        }
+    }
 }
 
 /// `[security.encryption.master-key.azure]`, without what TiKV would print.
@@ -128,7 +157,15 @@ pub fn edit(source: &str, change: &TikvChange) -> Result<String, TomlProblem> {
             "data-key-rotation-period",
             value(&encryption.rotation_period),
         );
+        let present = table(section, "master-key")?;
+        if encryption.replaces && other_master_key(present, &encryption.master_key).is_some() {
+            section.remove("master-key");
+        }
         master_key(table(section, "master-key")?, &encryption.master_key)?;
+        if let Some(previous) = &encryption.previous_master_key {
+            section.remove("previous-master-key");
+            master_key(table(section, "previous-master-key")?, previous)?;
+        }
     }
     Ok(document.to_string())
 }
@@ -182,33 +219,44 @@ pub fn secrets_in_the_clear(source: &str) -> Result<Vec<String>, TomlProblem> {
     Ok(found)
 }
 
-fn master_key(section: &mut dyn TableLike, wanted: &MasterKeyConfig) -> Result<(), TomlProblem> {
-    let text = |section: &dyn TableLike, key: &str| {
+/// The master key that a section names, if it is another one.
+fn other_master_key(section: &dyn TableLike, wanted: &MasterKeyConfig) -> Option<String> {
+    let text = |key: &str| {
         let item = section.get(key).and_then(Item::as_str);
         item.unwrap_or_default().to_owned()
     };
-    let kind = text(section, "type");
+    let kind = text("type");
     let present = match kind.as_str() {
         "" | "plaintext" => String::new(),
-        "file" => text(section, "path"),
-        _ => text(section, "key-id"),
+        "file" => text("path"),
+        _ => text("key-id"),
     };
-    let (name, vendor, identity) = match wanted {
-        MasterKeyConfig::AwsKms { key_id, .. } => ("kms", "aws", key_id),
-        MasterKeyConfig::GcpKms { key_id, vendor, .. } => ("kms", *vendor, key_id),
-        MasterKeyConfig::AzureKeyVault { key_name, .. } => ("kms", "azure", key_name),
-        MasterKeyConfig::File { path } => ("file", "", path),
-    };
-    let found = match (kind.as_str(), text(section, "vendor")) {
+    let (name, vendor, identity) = words(wanted);
+    let found = match (kind.as_str(), text("vendor")) {
         ("kms", vendor) if vendor.is_empty() => "aws".to_owned(),
         ("kms", vendor) => vendor,
         _ => String::new(),
     };
-    let other = !present.is_empty() && (kind != name || found != vendor || &present != identity);
-    if other {
-        let kind = if found.is_empty() { kind } else { found };
-        return Err(TomlProblem::OtherMasterKey(format!("{kind} {present}")));
+    let other = !present.is_empty() && (kind != name || found != vendor || present != identity);
+    let kind = if found.is_empty() { kind } else { found };
+    other.then(|| format!("{kind} {present}"))
+}
+
+/// `type`, `vendor`, and what tells one key of them from another.
+fn words(key: &MasterKeyConfig) -> (&'static str, &'static str, &str) {
+    match key {
+        MasterKeyConfig::AwsKms { key_id, .. } => ("kms", "aws", key_id),
+        MasterKeyConfig::GcpKms { key_id, vendor, .. } => ("kms", vendor, key_id),
+        MasterKeyConfig::AzureKeyVault { key_name, .. } => ("kms", "azure", key_name),
+        MasterKeyConfig::File { path } => ("file", "", path),
     }
+}
+
+fn master_key(section: &mut dyn TableLike, wanted: &MasterKeyConfig) -> Result<(), TomlProblem> {
+    if let Some(other) = other_master_key(section, wanted) {
+        return Err(TomlProblem::OtherMasterKey(other));
+    }
+    let (name, vendor, _) = words(wanted);
     set(section, "type", value(name));
     match wanted {
         MasterKeyConfig::AwsKms {
@@ -362,6 +410,8 @@ mod tests {
                     region: "eu-central-1".into(),
                     endpoint: None,
                 },
+                previous_master_key: None,
+                replaces: false,
             }),
         }
     }
@@ -405,6 +455,32 @@ mod tests {
         let source = "[security.encryption.master-key]\ntype = \"file\"\npath = \"/k\"\n";
         let refused = edit(source, &change());
         assert_eq!(refused, Err(TomlProblem::OtherMasterKey("file /k".into())));
+    }
+
+    #[test]
+    fn another_master_key_makes_way_when_the_stores_are_known_to_be_under_ours() {
+        let mut change = change();
+        let previous = MasterKeyConfig::File { path: "/k".into() };
+        if let Some(encryption) = &mut change.encryption {
+            encryption.previous_master_key = Some(previous.clone());
+            encryption.replaces = true;
+        }
+        let wanted = change.encryption.clone().unwrap().master_key;
+        for source in [
+            "",
+            "[security.encryption.master-key]\ntype = \"file\"\npath = \"/k\"\n",
+            "[security.encryption]\nprevious-master-key = { type = \"kms\", key-id = \"x\" }\n",
+        ] {
+            let edited = edit(source, &change).unwrap();
+            let read = crate::tikv::encryption_config::parse(&edited).unwrap();
+            assert_eq!(read.master_key.name(), wanted.name(), "{edited}");
+            assert_eq!(read.previous_master_key.name(), previous.name(), "{edited}");
+            assert!(
+                !edited.contains("\"x\"") && edited.matches("/k").count() == 1,
+                "{edited}"
+            );
+            assert_eq!(edit(&edited, &change).unwrap(), edited);
+        }
     }
 
     fn google(credential_file: Option<&str>) -> TikvChange {

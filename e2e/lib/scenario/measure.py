@@ -42,3 +42,8 @@ def problems(resource: TikvSecurity, stores: list[str], method: str) -> list[str
 def key_ids(resource: TikvSecurity, store: str) -> list[str]:
     """Data keys that protect a byte of a store."""
     return [use["keyId"] for use in coverage(resource)[store].get("byKey", []) if use["bytes"]]
+
+
+def key_dicts(resource: TikvSecurity) -> dict[str, dict[str, Any]]:
+    """What `key.dict` of each store is sealed under."""
+    return {pod: status.get("report", {}).get("keyDict") or {} for pod, status in resource.volumes().items()}

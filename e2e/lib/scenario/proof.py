@@ -1,7 +1,7 @@
 """What every case proves at its end."""
 
 from lib.context import Context
-from lib.scenario import certificates, measure, pd, volumes
+from lib.scenario import certificates, leaks, measure, pd, volumes
 from lib.scenario.client import Client
 
 
@@ -54,6 +54,17 @@ def no_row_lost(context: Context, client: Client) -> None:
     """All rows are there with the right values; how many requests failed meanwhile is told."""
     verdict = client.verify()
     context.check(f"{verdict.rows} rows read, none lost, none wrong", verdict.good, verdict.describe())
+
+
+def no_secret_leaked(context: Context, needles: dict[str, list[bytes]], home: set[str]) -> None:
+    """No key is in a log, an object (but the Secrets named in `home`, which hold it), a process or a volume.
+
+    `needles` are the forms of each key, as `leaks` makes them; the private keys of all certificates are added.
+    """
+    looked_for = {**needles, **leaks.private_keys(context.namespace)}
+    found = leaks.hits(context, looked_for, home)
+    what = "logs, objects, arguments, environments and volumes"
+    context.check(f"none of {len(looked_for)} keys is in {what}", not found, "; ".join(found[:5]))
 
 
 def _brief(answers: list[certificates.Served]) -> str:

@@ -8,6 +8,7 @@ use jiff::Timestamp;
 
 use super::store::{Measurement, Problem};
 use crate::api::compaction::CompactionReport;
+use crate::api::key_dict::KeyDictReport;
 use crate::api::report::{AgentPhase, AgentReport, KeyCheck, Progress, VerificationReport};
 
 /// The current report.
@@ -29,6 +30,7 @@ impl Board {
             progress: None,
             compaction: None,
             coverage: None,
+            key_dict: None,
             findings: Vec::new(),
             measured_at: None,
             master_key: None,
@@ -66,6 +68,17 @@ impl Board {
         self.lock().progress = Some(progress.clone());
     }
 
+    pub(super) fn key_dict(&self, found: KeyDictReport) {
+        let mut report = self.lock();
+        if report.key_dict.as_ref() != Some(&found) {
+            let under = found.under.as_ref().map(ToString::to_string);
+            let (under, previous) = (under.unwrap_or("-".to_owned()), found.previous);
+            let envelope = found.envelope.as_deref().unwrap_or("-");
+            tracing::info!(under, previous, envelope, "key.dict is sealed");
+        }
+        report.key_dict = Some(found);
+    }
+
     /// Says it once in the log, however often it happens again.
     pub(super) fn error(&self, problem: Problem) {
         let mut report = self.lock();
@@ -92,6 +105,7 @@ impl Board {
     }
 
     pub(super) fn measured(&self, measurement: Measurement, now: Timestamp) {
+        self.key_dict(measurement.key_dict);
         let mut report = self.lock();
         if report.satisfied != measurement.satisfied || report.measured_at.is_none() {
             let coverage = &measurement.coverage;

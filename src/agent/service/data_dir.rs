@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
-use super::store::{Locked, Measurement, Need, Outcome, Problem, Prover, Store, Watch};
+use super::store::{Locked, Measurement, Need, Outcome, Problem, Prover, Sealed, Store, Watch};
 use crate::agent::compaction;
-use crate::agent::dictionaries::Sealer;
+use crate::agent::dictionaries::{Sealer, State};
 use crate::agent::error::StoreError;
 use crate::agent::guard::{self, Mark};
 use crate::agent::journal;
@@ -19,10 +19,19 @@ use crate::agent::plan::{self, Target};
 use crate::agent::store as engine;
 use crate::agent::verify::Run;
 use crate::api::desired::{DesiredState, Verification};
+use crate::api::key_dict::{KeyDictReport, MasterKeyName};
 use crate::api::report::{AgentPhase, Finding, Progress, Severity, VerificationReport};
 use crate::fs::os::OsFs;
 use crate::fs::{Fs as _, Lock};
+use crate::kms;
+use crate::tikv::encryption_config::{self, MasterKeyConfig};
 use crate::tikv::store_config::StoreConfig;
+
+/// The master keys of a configuration, by name.
+struct KeyNames {
+    current: MasterKeyName,
+    previous: Option<MasterKeyName>,
+}
 
 /// A data directory at the path at which TiKV sees it.
 pub struct DataDir {
@@ -64,19 +73,54 @@ impl DataDir {
         &self.dir
     }
 
+    /// What the configuration calls its master keys.
+    fn key_names(&self) -> Result<KeyNames, Problem> {
+        let parsed = encryption_config::parse(&self.config)
+            .map_err(|error| problem(&StoreError::Config(error.to_string())))?;
+        let previous = match &parsed.previous_master_key {
+            MasterKeyConfig::Plaintext => None,
+            key => Some(key.name()),
+        };
+        Ok(KeyNames {
+            current: parsed.master_key.name(),
+            previous,
+        })
+    }
+
+    /// What `state` was opened with.
+    fn key_dict(&self, state: &State, names: &KeyNames) -> KeyDictReport {
+        let State::Has(found) = state else {
+            return KeyDictReport::default();
+        };
+        let previous = self.key.is_under_previous();
+        KeyDictReport {
+            under: if previous {
+                names.previous.clone()
+            } else {
+                Some(names.current.clone())
+            },
+            previous,
+            envelope: kms::fingerprint(&found.sealed),
+        }
+    }
+
     fn with<T>(
         &self,
         work: impl FnOnce(&engine::Store<'_>) -> Result<T, StoreError>,
     ) -> Result<T, Problem> {
-        let run = || {
-            let config = StoreConfig::parse(&self.config)
-                .map_err(|error| StoreError::Config(error.to_string()))?;
-            let seen_as = self.dir.to_string_lossy();
-            let store =
-                engine::Store::open(&OsFs, &self.key, &self.dir, Some(&seen_as), Some(&config))?;
-            work(&store.within(self.limits))
-        };
-        run().map_err(|error| problem(&error))
+        self.on_store(work).map_err(|error| problem(&error))
+    }
+
+    fn on_store<T>(
+        &self,
+        work: impl FnOnce(&engine::Store<'_>) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let config = StoreConfig::parse(&self.config)
+            .map_err(|error| StoreError::Config(error.to_string()))?;
+        let seen_as = self.dir.to_string_lossy();
+        let store =
+            engine::Store::open(&OsFs, &self.key, &self.dir, Some(&seen_as), Some(&config))?;
+        work(&store.within(self.limits))
     }
 }
 
@@ -128,12 +172,59 @@ impl Store for DataDir {
         result
     }
 
+    fn rewrap(&mut self, not: &[String]) -> Result<KeyDictReport, Problem> {
+        let names = self.key_names()?;
+        let lock = self.lock.as_deref();
+        let sealed = self.with(|store| {
+            if let Some(lock) = lock
+                && store.rewrap(not, lock)?
+            {
+                tracing::info!("key.dict was sealed anew");
+            }
+            store.dictionaries()
+        });
+        match sealed {
+            Ok(state) => Ok(self.key_dict(&state, &names)),
+            Err(mut problem) if names.previous.is_some() => {
+                problem.message = format!(
+                    "key.dict could not be sealed under the master key {}: {}",
+                    names.current, problem.message
+                );
+                problem.remedy = format!(
+                    "{} It is tried again by itself, and TiKV starts when it succeeded, because it could not start without. \
+                     Both master keys must be usable; or go back: write the one before into spec.encryption.masterKey.",
+                    sentence(&problem.remedy)
+                );
+                Err(problem)
+            }
+            Err(problem) => Err(problem),
+        }
+    }
+
+    fn sealed(&mut self) -> Sealed {
+        // A configuration that can not be read names no previous key, and TiKV does not start on it.
+        let Ok(names) = self.key_names() else {
+            return Sealed::default();
+        };
+        let found = self.on_store(|store| store.dictionaries());
+        let awaits_rewrap = names.previous.is_some()
+            && match &found {
+                Ok(State::Has(_)) => self.key.is_under_previous(),
+                Ok(State::Never) => false,
+                Err(error) => matches!(error, StoreError::MasterKey(_) | StoreError::NoMasterKey),
+            };
+        Sealed {
+            key_dict: found.ok().map(|state| self.key_dict(&state, &names)),
+            awaits_rewrap,
+        }
+    }
+
     fn preflight(&mut self, desired: &DesiredState) -> Result<Need, Problem> {
         let Some(target) = target(desired) else {
             return Ok(Need::Nothing);
         };
         let work = self.with(|store| store.plan(&target))?;
-        if work.is_done() && !self.key.is_under_previous() {
+        if work.is_done() {
             return Ok(Need::Nothing);
         }
         self.key.prove().map_err(|error| problem(&error))?;
@@ -147,8 +238,6 @@ impl Store for DataDir {
         self.limits = within(desired);
         let observer = Watched::new(watch);
         let result = self.with(|store| {
-            // Some versions of TiKV can not do this themselves (facts, encryption at rest §2.6).
-            store.rewrap(lock)?;
             match store.reencrypt(&target, desired.verification, now(), &observer, lock) {
                 Ok(_) => Ok(Outcome::Done),
                 Err(StoreError::Interrupted) => Ok(Outcome::Stopped),
@@ -166,6 +255,7 @@ impl Store for DataDir {
                 ..Measurement::default()
             });
         }
+        let names = self.key_names()?;
         self.with(|store| {
             let measured = store.measure()?;
             let mut findings = measured.findings;
@@ -195,6 +285,7 @@ impl Store for DataDir {
                 coverage,
                 findings,
                 satisfied,
+                key_dict: self.key_dict(&measured.state, &names),
             })
         })
     }
@@ -272,6 +363,11 @@ fn problem(error: &StoreError) -> Problem {
         remedy: error.remedy(),
         path: None,
     })
+}
+
+/// With a full stop.
+fn sentence(text: &str) -> String {
+    format!("{}.", text.trim_end_matches('.'))
 }
 
 /// Adds up what the engine tells and passes it on.

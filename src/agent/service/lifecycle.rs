@@ -11,7 +11,7 @@ use super::board::Board;
 use super::desired::DesiredFile;
 use super::gate::Gate;
 use super::stop::Stop;
-use super::store::{Locked, Need, Outcome, Problem, Store, Watch};
+use super::store::{Locked, Measurement, Need, Outcome, Problem, Store, Watch};
 use crate::agent::wrapped::{Pending, Provided, UnwrapError};
 use crate::api::desired::{DesiredState, ProofDesired};
 use crate::api::report::{AgentPhase, Finding, Progress, Severity};
@@ -86,12 +86,13 @@ impl<S: Store> Lifecycle<S> {
     /// TiKV could not start without its key file, so it waits for it, however long its provider does not answer.
     fn provide_keys(&mut self) -> Prepared {
         let mut pause = self.pace.retry;
-        while let Some(key) = self.keys.first() {
+        while let Some(index) = self.keys.iter().position(|key| !key.is_dispensable()) {
+            let key = &self.keys[index];
             let runs = self.store.is_new() == Ok(false) && self.store.lock() == Ok(Locked::ByTikv);
             match key.provide(runs) {
                 Ok(provided) => {
                     self.notices.extend(notice(&provided));
-                    self.keys.remove(0);
+                    self.keys.remove(index);
                     self.board.no_error();
                     pause = self.pace.retry;
                 }
@@ -108,6 +109,19 @@ impl<S: Store> Lifecycle<S> {
         Prepared::Open
     }
 
+    /// The key from before, when `key.dict` may still be under it. Tells whether there is one more than there was.
+    fn provide_previous_keys(&mut self) -> bool {
+        let before = self.keys.len();
+        self.keys.retain(|key| match key.provide(false) {
+            Ok(_) => false,
+            Err(error) => {
+                tracing::warn!("the master key from before: {error}");
+                true
+            }
+        });
+        self.keys.len() < before
+    }
+
     fn prepare(&mut self) -> Prepared {
         let mut pause = self.pace.retry;
         loop {
@@ -116,8 +130,17 @@ impl<S: Store> Lifecycle<S> {
                 Ok(Outcome::Done) => return Prepared::Open,
                 Err(problem) => self.board.error(problem),
             }
-            if !self.is_between_states() {
+            // TiKV would have to do what the agent could not, and some versions can not do it at all, whatever comes back
+            // later (facts, encryption at rest §2.6): until key.dict is under its master key TiKV waits.
+            let sealed = self.store.sealed();
+            if let Some(found) = sealed.key_dict {
+                self.board.key_dict(found);
+            }
+            if !self.is_between_states() && !sealed.awaits_rewrap {
                 return Prepared::Open;
+            }
+            if self.provide_previous_keys() {
+                continue;
             }
             self.board.phase(AgentPhase::Held);
             if self.stop.wait(pause) {
@@ -148,8 +171,15 @@ impl<S: Store> Lifecycle<S> {
             tracing::info!("an interrupted run was finished");
         }
         self.board.phase(AgentPhase::Preflight);
+        // Before the desired state is read: TiKV's configuration alone says that it must be done.
+        let sealed = self.store.rewrap(&[])?;
+        self.board.key_dict(sealed);
         let desired = self.desired.read()?;
         self.board.generation(desired.generation);
+        if let Some(wish) = &desired.envelope {
+            let sealed = self.store.rewrap(&wish.not)?;
+            self.board.key_dict(sealed);
+        }
         let need = self.store.preflight(&desired)?;
         let outcome = if need == Need::Work && desired.reencrypt {
             self.reencrypt(&desired)?
@@ -207,7 +237,7 @@ impl<S: Store> Lifecycle<S> {
                             self.board.generation(desired.generation);
                         }
                         match &attempt {
-                            Some(attempt) if !measurement.satisfied => {
+                            Some(attempt) if !as_wished(&measurement, wanted.as_ref()) => {
                                 self.board.error(Box::new(attempt.clone()));
                             }
                             _ => self.board.no_error(),
@@ -264,6 +294,13 @@ fn notice(provided: &Provided) -> Option<Finding> {
             })
         }
     }
+}
+
+/// Whether files and `key.dict` are as desired.
+fn as_wished(measurement: &Measurement, wanted: Option<&DesiredState>) -> bool {
+    let wish = wanted.and_then(|desired| desired.envelope.as_ref());
+    let against = wish.is_some_and(|wish| wish.is_against(&measurement.key_dict));
+    measurement.satisfied && !against
 }
 
 /// Longest time that one step of a verification makes up for: the loop has other things to do.

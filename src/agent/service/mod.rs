@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use tokio::signal::unix::{SignalKind, signal};
 
-pub use store::{Locked, Measurement, Need, Outcome, Problem, Prover, Store, Watch};
+pub use store::{Locked, Measurement, Need, Outcome, Problem, Prover, Sealed, Store, Watch};
 
 use self::board::Board;
 use self::compactor::{Compactor, Rhythm, Tikv};

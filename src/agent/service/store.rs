@@ -1,6 +1,7 @@
 //! What the process needs of the engine. Blocking.
 
 use crate::api::desired::DesiredState;
+use crate::api::key_dict::KeyDictReport;
 use crate::api::report::{AgentPhase, Coverage, Finding, Progress, VerificationReport};
 
 /// Why something could not be done: what, and what to do next.
@@ -23,6 +24,13 @@ pub trait Store: Send {
     /// Finishes the run that was cut.
     fn recover(&mut self, watch: &dyn Watch) -> Result<Outcome, Problem>;
 
+    /// Seals `key.dict` under the present master key, if it is under the previous one; also if the KMS-made key that it is
+    /// under is one of `not`, by fingerprint. Tells what it is under now.
+    fn rewrap(&mut self, not: &[String]) -> Result<KeyDictReport, Problem>;
+
+    /// After [`Store::rewrap`] failed: what `key.dict` is under, and whether TiKV may start on it.
+    fn sealed(&mut self) -> Sealed;
+
     /// Checks everything that can be checked before the first change: master key, space, layout.
     fn preflight(&mut self, desired: &DesiredState) -> Result<Need, Problem>;
 
@@ -37,6 +45,15 @@ pub trait Store: Send {
 
     /// What asks whether the master key opens this store from here, for a thread of its own: a KMS may take its time.
     fn prover(&self) -> Prover;
+}
+
+/// What a failed [`Store::rewrap`] left.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sealed {
+    /// What `key.dict` is under; `None` when it could not be opened.
+    pub key_dict: Option<KeyDictReport>,
+    /// TiKV must not start: a previous master key is configured, and `key.dict` is not proven to be under the present one.
+    pub awaits_rewrap: bool,
 }
 
 /// Asks whether the master key opens the store; `None` when there is nothing that it protects.
@@ -78,6 +95,8 @@ pub struct Measurement {
     pub findings: Vec<Finding>,
     /// Every file is as desired.
     pub satisfied: bool,
+    /// What `key.dict` is under.
+    pub key_dict: KeyDictReport,
 }
 
 /// Sees a run, and can stop it.

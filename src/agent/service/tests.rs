@@ -12,9 +12,10 @@ use super::desired::DesiredFile;
 use super::gate::Gate;
 use super::lifecycle::{Lifecycle, Pace};
 use super::stop::Stop;
-use super::store::{Locked, Measurement, Need, Outcome, Problem, Prover, Store, Watch};
+use super::store::{Locked, Measurement, Need, Outcome, Problem, Prover, Sealed, Store, Watch};
 use crate::agent::wrapped::{Pending, tests as wrapped};
 use crate::api::desired::DesiredState;
+use crate::api::key_dict::KeyDictReport;
 use crate::api::report::{
     AgentPhase, AgentReport, Finding, Severity, VerificationLevel, VerificationReport,
 };
@@ -34,6 +35,10 @@ struct Script {
     verify: VecDeque<bool>,
     budgets: Vec<u64>,
     reencrypt: Option<Problem>,
+    rewrap: VecDeque<Result<(), Problem>>,
+    /// A previous master key is configured.
+    has_previous: bool,
+    awaits: bool,
     /// The failing run leaves a journal.
     leaves_journal: bool,
     calls: Vec<&'static str>,
@@ -84,6 +89,20 @@ impl Store for Played {
         result
     }
 
+    fn rewrap(&mut self, _: &[String]) -> Result<KeyDictReport, Problem> {
+        let mut script = self.call("rewrap");
+        let result = script.rewrap.pop_front().unwrap_or(Ok(()));
+        script.awaits = result.is_err() && script.has_previous;
+        result.map(|()| KeyDictReport::default())
+    }
+
+    fn sealed(&mut self) -> Sealed {
+        Sealed {
+            key_dict: None,
+            awaits_rewrap: self.script.lock().unwrap().awaits,
+        }
+    }
+
     fn preflight(&mut self, _: &DesiredState) -> Result<Need, Problem> {
         let refused = self.call("preflight").preflight.clone();
         refused.map_or(Ok(Need::Work), Err)
@@ -91,8 +110,9 @@ impl Store for Played {
 
     fn reencrypt(&mut self, _: &DesiredState, _: &dyn Watch) -> Result<Outcome, Problem> {
         let mut script = self.call("reencrypt");
-        script.journal = script.leaves_journal;
-        script.reencrypt.take().map_or(Ok(Outcome::Done), Err)
+        let failed = script.reencrypt.take();
+        script.journal = failed.is_some() && script.leaves_journal;
+        failed.map_or(Ok(Outcome::Done), Err)
     }
 
     fn measure(&mut self, _: Option<&DesiredState>) -> Result<Measurement, Problem> {
@@ -230,11 +250,18 @@ impl Drop for Case {
 fn the_gate_opens_after_the_work_and_after_the_lock_was_given_back() {
     let case = Case::start(Script::default());
     let report = case.watching();
-    let before = ["lock", "preflight", "reencrypt", "unlock", "measure"];
-    assert_eq!(case.calls()[..5], before);
+    let before = [
+        "lock",
+        "rewrap",
+        "preflight",
+        "reencrypt",
+        "unlock",
+        "measure",
+    ];
+    assert_eq!(case.calls()[..6], before);
     assert_eq!(
-        case.script.lock().unwrap().gate[..5],
-        [false, false, false, false, true]
+        case.script.lock().unwrap().gate[..6],
+        [false, false, false, false, false, true]
     );
     assert!(case.gate_open() && report.gate_open && report.error.is_none());
     assert_eq!(
@@ -279,6 +306,37 @@ fn what_can_not_be_recovered_is_held_and_says_why() {
 }
 
 #[test]
+fn tikv_waits_until_key_dict_is_under_its_master_key() {
+    let down = || Err(problem("MasterKeyUnavailable"));
+    let case = Case::start(Script {
+        has_previous: true,
+        rewrap: [down(), down(), Ok(())].into(),
+        ..Script::default()
+    });
+    let report = case.watching();
+    let (calls, gate) = {
+        let script = case.script.lock().unwrap();
+        (script.calls.clone(), script.gate.clone())
+    };
+    let rewraps = calls.iter().filter(|call| **call == "rewrap").count();
+    assert_eq!(rewraps, 3, "{calls:?}");
+    let unlock = calls.iter().position(|call| *call == "unlock").unwrap();
+    assert!(gate[..=unlock].iter().all(|open| !open));
+    assert!(report.error.is_none() && report.gate_open);
+}
+
+#[test]
+fn a_master_key_without_a_previous_one_that_fails_holds_nobody() {
+    let case = Case::start(Script {
+        rewrap: [Err(problem("MasterKeyUnavailable"))].into(),
+        ..Script::default()
+    });
+    let report = case.watching();
+    assert!(case.gate_open());
+    assert_eq!(report.error.unwrap().code, "MasterKeyUnavailable");
+}
+
+#[test]
 fn a_refused_preflight_lets_tikv_start_as_it_was() {
     let case = Case::start(Script {
         preflight: Some(problem("NoSpace")),
@@ -297,10 +355,6 @@ fn a_run_that_fails_half_way_is_recovered_before_tikv_starts() {
         leaves_journal: true,
         ..Script::default()
     });
-    case.until("Held", |report| {
-        report.phase == AgentPhase::Held || report.journal_open
-    });
-    case.script.lock().unwrap().leaves_journal = false;
     case.watching();
     let calls = case.calls();
     let at = |name| calls.iter().position(|call| *call == name).unwrap();

@@ -15,11 +15,17 @@ use crate::api::method::Method;
 /// Encryption at rest of every TiKV store, old data included.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[x_kube(validation = Rule::new("!has(self.masterKeyRotationPeriod) || !(has(self.masterKey.file) || has(self.masterKey.vaultTransit))").message("this kind of master key makes no keys of its own: leave masterKeyRotationPeriod out, and name another key in masterKey when you want one"))]
 pub struct Encryption {
     /// How data is encrypted. `plaintext` decrypts everything.
     pub method: Method,
     /// What the data keys are wrapped by. Exactly one.
     pub master_key: MasterKey,
+    /// How often `key.dict` of each store is sealed under another key of the KMS's making, by itself: the master key stays.
+    /// Absent: only when `rotate.masterKey` asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('1h')").message("masterKeyRotationPeriod must be at least 1h, because each time every store restarts; 2160h is usual"))]
+    pub master_key_rotation_period: Option<GoDuration>,
     /// How long TiKV uses one data key for new files.
     #[serde(default = "rotation_period")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('10m')").message("dataKeyRotationPeriod must be at least 10m, because TiKV looks every 10 minutes; 168h is usual"))]
@@ -29,12 +35,13 @@ pub struct Encryption {
     pub reencryption: Reencryption,
 }
 
-/// The key that wraps the data keys of every store.
+/// The key that wraps the data keys of every store. Changing it rotates the master key: the stores are restarted one by one,
+/// and each seals its data keys under the new key before TiKV starts. The old key must stay usable until the status says
+/// that the rotation has ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("[has(self.awsKms), has(self.gcpKms), has(self.azureKeyVault), has(self.vaultTransit), has(self.file)].exists_one(one, one)").message("exactly one master key: write one of awsKms, gcpKms, azureKeyVault, vaultTransit and file"),
-    validation = Rule::new("has(self.awsKms) == has(oldSelf.awsKms) && has(self.gcpKms) == has(oldSelf.gcpKms) && has(self.azureKeyVault) == has(oldSelf.azureKeyVault) && has(self.vaultTransit) == has(oldSelf.vaultTransit)").message("the kind of the master key can not be changed: the stores' keys are wrapped by the present one; keep it")
+    validation = Rule::new("[has(self.awsKms), has(self.gcpKms), has(self.azureKeyVault), has(self.vaultTransit), has(self.file)].exists_one(one, one)").message("exactly one master key: write one of awsKms, gcpKms, azureKeyVault, vaultTransit and file")
 )]
 pub struct MasterKey {
     /// AWS KMS, or whatever speaks its protocol.
@@ -48,7 +55,6 @@ pub struct MasterKey {
     pub azure_key_vault: Option<AzureKeyVault>,
     /// The transit engine of HashiCorp Vault or OpenBao, which TiKV does not know: the agent unwraps the key into memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[x_kube(validation = Rule::new("self.key == oldSelf.key && self.mount == oldSelf.mount && has(self.__namespace__) == has(oldSelf.__namespace__) && (!has(self.__namespace__) || self.__namespace__ == oldSelf.__namespace__)").message("the master key can not be changed: the stores' keys are wrapped by the present one; keep key, mount and namespace"))]
     pub vault_transit: Option<VaultTransit>,
     /// A key in a Secret. Not in production.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -61,7 +67,6 @@ pub struct MasterKey {
 pub struct AwsKms {
     /// Key id, ARN or alias of a symmetric key.
     #[schemars(length(min = 1, max = 2048))]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("the master key can not be changed: the stores' keys are wrapped by the present one; keep the keyId"))]
     pub key_id: String,
     /// Region of the key.
     #[schemars(length(min = 1, max = 64))]
@@ -87,11 +92,9 @@ pub struct GcpKms {
         length(max = 512),
         regex(pattern = "^projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+$")
     )]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("the master key can not be changed: the stores' keys are wrapped by the present one; keep the keyId"))]
     pub key_id: String,
-    /// Which of TiKV's clients is used. One does not open what the other sealed, so it can not be changed.
+    /// Which of TiKV's clients is used. One does not open what the other sealed: changing it rotates the master key.
     #[serde(default)]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("the vendor can not be changed: TiKV's one client does not open what the other sealed; keep it"))]
     pub vendor: GcpVendor,
     /// URL of the service when it is not Google's own. `gcp_v2` only.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -130,14 +133,12 @@ impl GcpVendor {
 pub struct AzureKeyVault {
     /// Name of an RSA key, without a version: TiKV uses the current one, so the key must never be rotated in the vault.
     #[schemars(length(max = 127), regex(pattern = "^[0-9A-Za-z-]+$"))]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("the master key can not be changed: the stores' keys are wrapped by the present one; keep the keyName"))]
     pub key_name: String,
     /// URL of the vault or managed HSM that has the key: `https://NAME.vault.azure.net` or `https://NAME.managedhsm.azure.net`.
     #[schemars(
         length(max = 256),
         regex(pattern = "^https://[0-9A-Za-z-]+[.][0-9A-Za-z.-]+/?$")
     )]
-    #[x_kube(validation = Rule::new("self == oldSelf").message("the master key can not be changed: the stores' keys are wrapped by the present one; keep the keyvaultUrl"))]
     pub keyvault_url: String,
     /// Name of a managed HSM, the first label of its address: TiKV has it make the random bytes of data keys.
     #[schemars(length(max = 63), regex(pattern = "^[0-9A-Za-z-]+$"))]
@@ -158,7 +159,6 @@ pub struct AzureKeyVault {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct FileMasterKey {
     /// Where the key is: 64 hexadecimal digits and a newline, 65 bytes.
-    #[x_kube(validation = Rule::new("self == oldSelf").message("the master key can not be changed: the stores' keys are wrapped by the present one; keep the Secret"))]
     pub secret: SecretKeyRef,
 }
 

@@ -6,6 +6,7 @@ mod encryption;
 mod master_key;
 mod policy;
 mod rollout;
+mod rotation;
 mod security;
 mod status;
 mod tls;
@@ -24,6 +25,7 @@ pub use policy::{
     EncryptionPolicy, MasterKeyKind, TikvSecurityPolicy, TikvSecurityPolicySpec, TlsPolicy,
 };
 pub use rollout::{Rollout, Rotate};
+pub use rotation::{KeyRing, RingKey, RotationPhase, RotationStatus, Spared};
 pub use security::{DriftPolicy, Environment, TikvSecurity, TikvSecuritySpec};
 pub use status::{
     CertificateStatus, DriftAnswer, DriftRecord, EncryptionStatus, MasterKeyStatus, Phase,

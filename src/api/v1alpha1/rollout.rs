@@ -48,6 +48,14 @@ pub struct Rotate {
         regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._:-]*$")
     )]
     pub data_key: Option<String>,
+    /// Seals `key.dict` of each store under another key of the KMS's making, store by store; the master key stays. After
+    /// the KMS rotated what is behind it. To use another master key change `encryption.masterKey`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._:-]*$")
+    )]
+    pub master_key: Option<String>,
     /// Issues every leaf certificate anew. Nothing restarts for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(

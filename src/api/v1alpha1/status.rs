@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::rotation::{KeyRing, RotationStatus};
 use crate::api::method::Method;
 
 /// Types of the conditions.
@@ -92,9 +93,22 @@ pub struct TikvSecurityStatus {
     /// Rotations, the newest last; at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rotations: Vec<RotationRecord>,
+    /// The rotation of master keys that is asked for or under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub master_key_rotation: Option<RotationStatus>,
+    /// The master keys that the pods are configured with: a copy of what the agents' ConfigMap keeps, for the day on which
+    /// that one is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "any_object")]
+    pub master_keys: Option<KeyRing>,
     /// What others changed of that which this operator made, the newest last; at most 20.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub drift: Vec<DriftRecord>,
+}
+
+/// Rules for what a person writes do not hold for the operator's memory.
+fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({"type": "object", "x-kubernetes-preserve-unknown-fields": true})
 }
 
 /// Where a cluster stands.
@@ -283,6 +297,10 @@ pub struct RotationRecord {
     /// When it began.
     #[schemars(with = "String", extend("format" = "date-time"))]
     pub started_at: Timestamp,
+    /// When it was turned around: what was before is, or is to be, in force again.
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub abandoned_at: Option<Timestamp>,
     /// When it was done and proven; absent while it lasts.
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -301,6 +319,8 @@ pub enum RotationKind {
     DataKey,
     /// The key dictionaries were sealed under another master key.
     MasterKey,
+    /// The key dictionaries were sealed under another key of the KMS's making; the master key stayed.
+    Envelope,
     /// Every leaf certificate was issued anew.
     Certificates,
 }

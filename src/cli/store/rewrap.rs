@@ -94,7 +94,7 @@ impl RewrapArgs {
             keys.prove()?;
             under_old
         } else {
-            store.rewrap(lock.as_ref())?
+            store.rewrap(&[], lock.as_ref())?
         };
         let exposed = found.keys.keys.values().filter(|key| key.was_exposed);
         Ok(Document {

@@ -33,11 +33,11 @@ pub(super) async fn observe(
     resource: TikvSecurity,
 ) -> Result<View, Error> {
     let (name, spec) = (resource.name_any(), &resource.spec.cluster);
-    let wrapped = master_key::wrapped_secret(&resource);
-    let secrets = secrets::read(objects, &name, wrapped).await?;
+    let agent_config = objects.get(&agent_config(&name)).await?;
+    let wrapped = master_key::wrapped_secrets(&resource, agent_config.as_ref());
+    let secrets = secrets::read(objects, &name, &wrapped).await?;
     let tikv = workload::read(objects, &spec.tikv).await?;
     let pd_workload = workload::read(objects, &spec.pd).await?;
-    let agent_config = objects.get(&agent_config(&name)).await?;
     let volumes: Vec<TikvVolume> = objects.list(&format!("{LABEL_NAME}={name}")).await?;
     let others = others(objects, &resource).await?;
     let (policies, namespace_labels) = if context.heeds_policies {
@@ -46,6 +46,8 @@ pub(super) async fn observe(
         Default::default()
     };
     let master_key = master_key::prove(context, objects, &resource).await?;
+    let other_keys =
+        master_key::prove_configured(context, objects, &resource, agent_config.as_ref()).await?;
     let key_probe = context.proofs.probe(&resource);
 
     let tls = secrets.client_config();
@@ -82,6 +84,7 @@ pub(super) async fn observe(
         agents,
         served,
         master_key,
+        other_keys,
         key_probe,
         agent_image: context.agent_image.clone(),
     };

@@ -31,12 +31,12 @@ pub(super) struct Secrets {
     client: Option<TlsSet>,
 }
 
-/// Reads the Secrets that have our names, whoever made them. `wrapped` is the one with the wrapped master key, where
-/// there is to be one.
+/// Reads the Secrets that have our names, whoever made them. `wrapped` are those with wrapped master
+/// keys, where there are to be some.
 pub(super) async fn read(
     objects: &Objects,
     resource: &str,
-    wrapped: Option<String>,
+    wrapped: &[String],
 ) -> Result<Secrets, Error> {
     let now = Timestamp::now();
     let mut facts = BTreeMap::new();
@@ -61,14 +61,15 @@ pub(super) async fn read(
         }
         facts.insert(name, with(secret, content));
     }
-    if let Some(name) = wrapped
-        && let Some(secret) = objects.get::<Secret>(&name).await?
-    {
+    for name in wrapped {
+        let Some(secret) = objects.get::<Secret>(name).await? else {
+            continue;
+        };
         let content = match field(&secret, WRAPPED_KEY) {
             Ok(_) => SecretContent::Wrapped,
             Err(why) => SecretContent::Unusable(why),
         };
-        facts.insert(name, with(secret, content));
+        facts.insert(name.clone(), with(secret, content));
     }
     Ok(Secrets { facts, client })
 }

@@ -36,7 +36,7 @@ pub fn applied(layout: &Layout<'_>, wanted: &Wanted<'_>) -> String {
     }
     let credentials = wanted
         .encryption
-        .and_then(|(one, _)| one.credentials.as_ref());
+        .and_then(|(one, _)| one.access.environment.as_ref());
     if credentials.is_some() {
         let env = container["env"].as_array().into_iter().flatten();
         let keys = env.filter(|one| AWS_KEYS.iter().any(|key| one["name"] == *key));

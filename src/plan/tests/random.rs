@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::world::{World, spec};
+use crate::api::v1alpha1::MasterKey;
 use crate::plan::observed::{MasterKeyClass, MasterKeyProof, PdState};
 use crate::plan::plan;
 use crate::tikv::pd::Task;
@@ -34,6 +35,14 @@ enum Event {
     RotateData(u8),
     /// A renewal of certificates is asked for.
     RotateLeaves(u8),
+    /// Another master key is asked for.
+    Key(u8),
+    /// A new key of the KMS's making is asked for.
+    RotateEnvelope(u8),
+    /// A master key fails, or works again.
+    Lost(u8, bool),
+    /// A pod dies; Kubernetes makes it anew of the template that is there then.
+    Dies(usize),
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -48,6 +57,10 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::Pause),
         1 => any::<u8>().prop_map(Event::RotateData),
         1 => any::<u8>().prop_map(Event::RotateLeaves),
+        2 => (0..3_u8).prop_map(Event::Key),
+        1 => any::<u8>().prop_map(Event::RotateEnvelope),
+        1 => (0..3_u8, any::<bool>()).prop_map(|(n, lost)| Event::Lost(n, lost)),
+        1 => (0..3_usize).prop_map(Event::Dies),
     ]
 }
 
@@ -67,6 +80,19 @@ fn asked() -> impl Strategy<Value = Value> {
         }
         spec
     })
+}
+
+/// One of three master keys; the first is that of the specification.
+fn key(n: u8) -> MasterKey {
+    let name = if n == 0 {
+        "alias/k".to_owned()
+    } else {
+        format!("alias/k{n}")
+    };
+    serde_json::from_value(json!({"awsKms": {
+        "keyId": name, "region": "eu-1", "credentialsSecret": {"name": "aws"},
+    }}))
+    .unwrap()
 }
 
 struct Trial {
@@ -132,6 +158,26 @@ impl Trial {
             Event::RotateData(word) => {
                 world.seen.resource.spec.rotate.data_key = Some(format!("w{word}"));
             }
+            Event::Key(n) => {
+                if let Some(encryption) = &mut world.seen.resource.spec.encryption {
+                    encryption.master_key = key(*n);
+                }
+            }
+            Event::RotateEnvelope(word) => {
+                world.seen.resource.spec.rotate.master_key = Some(format!("w{word}"));
+            }
+            Event::Lost(n, true) => drop(world.lost.insert(key(*n).to_string())),
+            Event::Lost(n, false) => {
+                world.lost.remove(&key(*n).to_string());
+                world.seen.master_key = MasterKeyProof::Usable;
+            }
+            Event::Dies(n) if away.is_none() => {
+                let name = format!("tikv-{n}");
+                let pods = &mut world.seen.tikv.pods;
+                pods.retain(|pod| pod.metadata.name.as_deref() != Some(&name));
+                world.kubernetes();
+            }
+            Event::Dies(_) => {}
             Event::RotateLeaves(word) => {
                 world.seen.resource.spec.rotate.certificates = Some(format!("w{word}"));
             }
@@ -160,6 +206,7 @@ impl Trial {
     /// Everything is well again, and stays.
     fn end(mut self) {
         self.pd_back();
+        self.world.lost.clear();
         for event in [Event::Kms(true), Event::Lock(false), Event::Pause(false)] {
             self.happen(&event);
         }
@@ -168,6 +215,13 @@ impl Trial {
         }
         self.world.settle();
         let world = &mut self.world;
+        if let Some(encryption) = &world.seen.resource.spec.encryption {
+            let ring = world.seen.ring().unwrap();
+            assert!(ring.in_force.key == encryption.master_key && ring.previous.is_none());
+            let wanted = &encryption.master_key.aws_kms.as_ref().unwrap().key_id;
+            let right = world.sealed.values().all(|(name, _)| name.key == *wanted);
+            assert!(right, "{:?}", world.sealed);
+        }
         assert!(world.most_away <= 1, "two stores at once: {:?}", world.log);
         assert!(world.pd().evicting.is_empty());
         assert_eq!(world.pd().maintenance, None);

@@ -1,6 +1,6 @@
 //! The small world.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -9,17 +9,21 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::api::key_dict::{KeyDictReport, MasterKeyName};
 use crate::api::report::{
     AgentPhase, AgentReport, Coverage, Finding, KeyCheck, Progress, VerificationReport,
 };
+use crate::api::v1alpha1::MasterKey;
 use crate::plan::action::{Action, Plan};
 use crate::plan::names::{Part, VOLUME_TLS};
 use crate::plan::observed::*;
 use crate::plan::{keys, merge, plan};
+use crate::tikv::encryption_config::{self, MasterKeyConfig};
 use crate::tikv::pd::Task;
 use crate::tikv::pd::types::{Member, Store, StoreState};
 use crate::tls::parse::CertificateInfo;
 
+#[derive(Clone)]
 pub struct World {
     pub seen: Observed,
     pub now: Timestamp,
@@ -36,6 +40,10 @@ pub struct World {
     pub short: BTreeMap<String, bool>,
     /// What an agent can not measure for, by pod: it answers nothing new while it says this.
     pub says: BTreeMap<String, Finding>,
+    /// What each store's `key.dict` is under, and the key of the KMS's making.
+    pub sealed: BTreeMap<String, (MasterKeyName, String)>,
+    /// Master keys that can not be used, by their text.
+    pub lost: BTreeSet<String>,
     /// What agents say of the master key, by pod.
     pub keys: BTreeMap<String, KeyCheck>,
     /// What agents have verified, by pod.
@@ -130,6 +138,7 @@ impl World {
                 agents: BTreeMap::new(),
                 served: Vec::new(),
                 master_key: MasterKeyProof::Usable,
+                other_keys: Vec::new(),
                 key_probe: None,
                 agent_image: "tikv-security:1".into(),
             },
@@ -142,6 +151,8 @@ impl World {
             short_runs: 0,
             short: BTreeMap::new(),
             says: BTreeMap::new(),
+            sealed: BTreeMap::new(),
+            lost: BTreeSet::new(),
             keys: BTreeMap::new(),
             verified: BTreeMap::new(),
         };
@@ -177,6 +188,7 @@ impl World {
 
     /// One reconcile that dies before its action number `cut`.
     pub fn reconcile(&mut self, cut: Option<usize>) -> Plan {
+        self.prove();
         let plan = plan(&self.seen, self.now);
         // What PD is asked for fails while it is away, and ends the reconcile.
         let away = !matches!(self.seen.pd_state, PdState::Reachable(_));
@@ -202,6 +214,65 @@ impl World {
         self.now += SignedDuration::from_secs(10);
         self.kubernetes();
         plan
+    }
+
+    /// Asks each KMS.
+    pub fn prove(&mut self) {
+        let proof = |lost: &BTreeSet<String>, key: &MasterKey| {
+            if lost.contains(&key.to_string()) {
+                MasterKeyProof::Refused {
+                    class: MasterKeyClass::Disabled,
+                    message: format!("{key} is disabled"),
+                    remedy: "Enable it.".into(),
+                }
+            } else {
+                MasterKeyProof::Usable
+            }
+        };
+        let Some(encryption) = &self.seen.resource.spec.encryption else {
+            return;
+        };
+        if !self.lost.is_empty() {
+            self.seen.master_key = proof(&self.lost, &encryption.master_key);
+        }
+        let ring = self.seen.ring();
+        let keys = ring
+            .into_iter()
+            .flat_map(|ring| ring.previous.into_iter().chain([ring.in_force]));
+        let others = keys
+            .map(|one| one.key)
+            .filter(|key| *key != encryption.master_key);
+        self.seen.other_keys = others
+            .map(|key| (key.clone(), proof(&self.lost, &key)))
+            .collect();
+    }
+
+    /// What an agent does before its TiKV starts: seals `key.dict` under the master key of its configuration.
+    fn seal(&mut self, pod: &Pod) {
+        let name = pod.metadata.name.clone().unwrap();
+        let volumes = pod.spec.as_ref().unwrap().volumes.as_ref().unwrap();
+        let config = volumes.iter().find(|one| one.name == "config").unwrap();
+        let map = &config.config_map.as_ref().unwrap().name;
+        let text = &self.seen.tikv.config_maps[map].data.as_ref().unwrap()["tikv.toml"];
+        let config = encryption_config::parse(text).unwrap();
+        if matches!(config.master_key, MasterKeyConfig::Plaintext) {
+            return;
+        }
+        let (present, before) = (config.master_key.name(), config.previous_master_key.name());
+        let wish = keys::told(self.seen.agent_config.as_ref()).and_then(|told| told.state.envelope);
+        if let Some((under, envelope)) = self.sealed.get(&name) {
+            assert!(
+                *under == present || *under == before,
+                "{name} is started with {present} and {before}, its key.dict is under {under}"
+            );
+            let given_up = wish.is_some_and(|wish| wish.not.contains(envelope));
+            if *under == present && !given_up {
+                return;
+            }
+        }
+        self.serial += 1;
+        self.sealed
+            .insert(name, (present, format!("e{}", self.serial)));
     }
 
     /// Reconciles until there is nothing to do for several rounds.
@@ -461,8 +532,9 @@ impl World {
                     .clone_from(&set.spec.as_ref().unwrap().template.spec);
                 pod.status.as_mut().unwrap().conditions.as_mut().unwrap()[0].last_transition_time =
                     Some(Time(now));
-                facts.pods.push(pod);
+                facts.pods.push(pod.clone());
                 if part == "tikv" {
+                    self.seal(&pod);
                     self.started(ordinal, &name);
                     return self.agents();
                 }
@@ -546,6 +618,11 @@ impl World {
                         ..Progress::default()
                     });
                 }
+                report.key_dict = Some(KeyDictReport {
+                    under: self.sealed.get(&name).map(|sealed| sealed.0.clone()),
+                    previous: false,
+                    envelope: self.sealed.get(&name).map(|sealed| sealed.1.clone()),
+                });
                 if let Some(finding) = self.says.get(&name) {
                     report.desired_generation -= 1;
                     report.satisfied = true;
@@ -590,6 +667,7 @@ fn report(generation: i64, satisfied: bool) -> AgentReport {
             encrypted_bytes: if satisfied { 100 } else { 0 },
             ..Coverage::default()
         }),
+        key_dict: None,
         findings: Vec::new(),
         measured_at: None,
         master_key: None,

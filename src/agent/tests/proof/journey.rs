@@ -135,7 +135,7 @@ pub fn run(fs: &dyn Fs, task: &Task, limits: Limits) -> Result<(), StoreError> {
             let store = Store::open(fs, &keys, Path::new(DIR), Some(DIR), None)?;
             let lock = store.lock()?;
             store.recover(Verification::Full, 1_700_000_000, &Silent)?;
-            store.rewrap(lock.as_ref()).map(drop)
+            store.rewrap(&[], lock.as_ref()).map(drop)
         }
     }
 }

@@ -1,0 +1,106 @@
+"""`key.dict` as it lies on a volume: whether a master key in a file opens it, and what a KMS made for it."""
+
+import base64
+from typing import Optional
+
+from lib import kube
+from lib.cluster.storage import VOLUMES
+from lib.images.catalogue import image_name
+from lib.scenario.kms import Kms
+from lib.scenario.volumes import OWNER
+from lib.wait import until
+
+HEADER = 16
+WRAPPED = b"kms_ciphertext_key"
+
+
+def opens(namespace: str, claim: str, secret: str, key: str) -> tuple[bool, str]:
+    """Whether the program reads the keys of a volume with a master key in a Secret, and what it said."""
+    name = f"inspect-{claim}"
+    kube.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Pod",
+            "metadata": {"name": name, "namespace": namespace},
+            "spec": {
+                "restartPolicy": "Never",
+                "terminationGracePeriodSeconds": 0,
+                "enableServiceLinks": False,
+                "automountServiceAccountToken": False,
+                "securityContext": {
+                    "runAsNonRoot": True,
+                    "runAsUser": OWNER,
+                    "runAsGroup": OWNER,
+                    "fsGroup": OWNER,
+                    "fsGroupChangePolicy": "OnRootMismatch",
+                    "seccompProfile": {"type": "RuntimeDefault"},
+                },
+                "containers": [
+                    {
+                        "name": "inspect",
+                        "image": image_name("tikv-security"),
+                        "imagePullPolicy": "IfNotPresent",
+                        "command": ["/tikv-security", "inspect", "/volume", f"--master-key-file=/master-key/{key}"],
+                        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+                        "volumeMounts": [
+                            {"name": "volume", "mountPath": "/volume"},
+                            {"name": "master-key", "mountPath": "/master-key", "readOnly": True},
+                        ],
+                    }
+                ],
+                "volumes": [
+                    {"name": "volume", "persistentVolumeClaim": {"claimName": claim}},
+                    {"name": "master-key", "secret": {"secretName": secret}},
+                ],
+            },
+        }
+    )
+    phase = until(f"pod {name} to end", lambda: _ended(namespace, name), 60, lambda: "")
+    said = kube.try_kubectl("logs", name, f"--namespace={namespace}").stdout
+    kube.kubectl("delete", "pod", name, f"--namespace={namespace}", "--grace-period=0", "--force", "--wait=true")
+    return phase == "Succeeded", said.strip()
+
+
+def unwrapped(namespace: str, claim: str, kms: Kms) -> bytes:
+    """The key that seals `key.dict` of a volume: what the KMS made, unwrapped by it. Only on our own cluster."""
+    content = (VOLUMES / namespace / claim / "key.dict").read_bytes()[HEADER:]
+    wrapped = _metadata(content)[WRAPPED]
+    answer = kms.call("Decrypt", {"CiphertextBlob": base64.b64encode(wrapped).decode()})
+    return base64.b64decode(answer["Plaintext"])
+
+
+def _ended(namespace: str, name: str) -> Optional[str]:
+    pod = kube.get("pod", name, namespace) or {"status": {}}
+    phase = str(pod["status"].get("phase"))
+    return phase if phase in ("Succeeded", "Failed") else None
+
+
+def _metadata(content: bytes) -> dict[bytes, bytes]:
+    """Field 1 of the message: a map of names and bytes."""
+    found = {}
+    for number, value in _fields(content):
+        if number == 1:
+            entry = dict(_fields(value))
+            found[entry[1]] = entry.get(2, b"")
+    return found
+
+
+def _fields(content: bytes) -> list[tuple[int, bytes]]:
+    """Length-delimited fields of a protobuf message, which is all that this one has."""
+    found, at = [], 0
+    while at < len(content):
+        tag, at = _varint(content, at)
+        length, at = _varint(content, at)
+        found.append((tag >> 3, content[at : at + length]))
+        at += length
+    return found
+
+
+def _varint(content: bytes, at: int) -> tuple[int, int]:
+    value, shift = 0, 0
+    while True:
+        byte = content[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            return value, at
