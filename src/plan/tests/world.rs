@@ -1,5 +1,7 @@
 //! The small world.
 
+mod agents;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
@@ -549,92 +551,6 @@ impl World {
         }
         self.agents();
     }
-
-    fn started(&mut self, ordinal: u64, name: &str) {
-        let now = self.now;
-        let stores = &mut self.pd().stores;
-        stores.retain(|store| store.id != ordinal + 1);
-        stores.push(Store {
-            id: ordinal + 1,
-            address: format!("{name}.tikv-peer.prod.svc:20160"),
-            state: StoreState::Up,
-            last_heartbeat: Some(now),
-            started: Some(now),
-            ..Store::default()
-        });
-    }
-
-    fn agents(&mut self) {
-        let told = keys::told(self.seen.agent_config.as_ref());
-        let mut agents = BTreeMap::new();
-        let mut served = Vec::new();
-        for pod in self.seen.tikv.pods.iter().chain(&self.seen.pd.pods) {
-            let name = pod.metadata.name.clone().unwrap();
-            let spec = pod.spec.as_ref().unwrap();
-            let part = if name.starts_with("pd") {
-                Part::Pd
-            } else {
-                Part::Tikv
-            };
-            let tls = spec
-                .volumes
-                .iter()
-                .flatten()
-                .any(|volume| volume.name == VOLUME_TLS);
-            let secret = self.seen.secrets.get(&part.secret("db"));
-            if let (true, Some(SecretContent::Leaf { certificate, .. })) =
-                (tls, secret.map(|one| &one.content))
-            {
-                let leaf = ServedLeaf {
-                    serial: certificate.serial.clone(),
-                    not_after: certificate.not_after,
-                    trusted: true,
-                };
-                let port = if part == Part::Pd { 2379 } else { 20160 };
-                served.push(Served {
-                    pod: name.clone(),
-                    port,
-                    result: Ok(leaf),
-                });
-            }
-            if let (Some(told), true) = (&told, spec.init_containers.is_some()) {
-                let born = pod.metadata.creation_timestamp.as_ref().unwrap().0;
-                let satisfied = born >= told.since && !self.agents_fail;
-                let mut report = report(told.state.generation, satisfied);
-                let uid = pod.metadata.uid.clone().unwrap();
-                let short_runs = &mut self.short_runs;
-                let short = satisfied
-                    && *self.short.entry(uid).or_insert_with(|| {
-                        let short = *short_runs > 0;
-                        *short_runs = short_runs.saturating_sub(1);
-                        short
-                    });
-                if short {
-                    report.satisfied = false;
-                    report.progress = Some(Progress {
-                        files_total: 9,
-                        files_done: 4,
-                        finished_at: Some(self.now),
-                        ..Progress::default()
-                    });
-                }
-                report.key_dict = Some(KeyDictReport {
-                    under: self.sealed.get(&name).map(|sealed| sealed.0.clone()),
-                    previous: false,
-                    envelope: self.sealed.get(&name).map(|sealed| sealed.1.clone()),
-                });
-                if let Some(finding) = self.says.get(&name) {
-                    report.desired_generation -= 1;
-                    report.satisfied = true;
-                    report.error = Some(finding.clone());
-                }
-                report.master_key = self.keys.get(&name).cloned();
-                report.last_verification = self.verified.get(&name).cloned();
-                agents.insert(name, Ok(report));
-            }
-        }
-        (self.seen.agents, self.seen.served) = (agents, served);
-    }
 }
 
 fn asks_pd(action: &Action) -> bool {
@@ -648,29 +564,4 @@ fn asks_pd(action: &Action) -> bool {
             | Action::TakeMaintenance { .. }
             | Action::ReleaseMaintenance { .. }
     )
-}
-
-fn report(generation: i64, satisfied: bool) -> AgentReport {
-    AgentReport {
-        version: "1".into(),
-        data_dir: "/var/lib/tikv".into(),
-        desired_generation: generation,
-        phase: AgentPhase::Watching,
-        gate_open: true,
-        journal_open: false,
-        satisfied,
-        error: None,
-        progress: None,
-        compaction: None,
-        coverage: Some(Coverage {
-            bytes: 100,
-            encrypted_bytes: if satisfied { 100 } else { 0 },
-            ..Coverage::default()
-        }),
-        key_dict: None,
-        findings: Vec::new(),
-        measured_at: None,
-        master_key: None,
-        last_verification: None,
-    }
 }
