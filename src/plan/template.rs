@@ -192,7 +192,9 @@ fn remove_unneeded(pod: &mut Value, container: usize, access: &Access) {
     let put_there = put_there.unwrap_or_default();
     let wanted = environment(access);
     let kept = |entry: &Value| {
-        !put_there.contains(entry) || wanted.iter().any(|one| one["name"] == entry["name"])
+        let credential = AWS_KEYS.iter().any(|key| entry["name"] == *key);
+        let same = |one: &Value| one["name"] == entry["name"];
+        !credential || !put_there.contains(entry) || wanted.iter().any(same)
     };
     if let Some(volumes) = pod["volumes"].as_array_mut() {
         volumes.retain(|volume| !unneeded(volume));
