@@ -31,6 +31,8 @@ class Case:
     about: str
     # Whether it disturbs what all cases share, the operator for example.
     alone: bool
+    # Whether it has never been seen passing: then it runs only when it is named.
+    unproven: bool
 
 
 def find() -> dict[str, Case]:
@@ -41,7 +43,8 @@ def find() -> dict[str, Case]:
         if hasattr(loaded, "run"):
             name = module.name.replace("_", "-")
             about = (loaded.__doc__ or "").strip().splitlines()[0]
-            found[name] = Case(name, loaded.run, about, getattr(loaded, "ALONE", False))
+            alone, unproven = (getattr(loaded, mark, False) for mark in ("ALONE", "UNPROVEN"))
+            found[name] = Case(name, loaded.run, about, alone, unproven)
     return found
 
 
