@@ -48,7 +48,7 @@ class Kms:
         """Asks the emulator from inside its pod."""
         target = ["exec", f"--namespace={self.namespace}", f"deployment/{SERVICE}", "--"]
         answer = kube.kubectl(*target, "/usr/local/bin/python3", "-c", CALL, action, json.dumps(body), AUTHORIZATION)
-        return dict(json.loads(answer))
+        return dict(json.loads(answer) or {})
 
     def cut_off(self) -> None:
         """Connections are refused from now on; the keys stay."""
