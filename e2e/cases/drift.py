@@ -28,7 +28,7 @@ def run(context: Context) -> None:
     with step("template edited: put back"):
         agent = {"name": AGENT, "image": "example.com/theirs:1"}
         spec = {"template": {"spec": {"initContainers": [agent]}}}
-        _patch(context, "statefulset", "demo-tikv", {"spec": spec}, kind="strategic")
+        _patch(context, "statefulset", "demo-tikv", {"spec": spec}, how="strategic")
         record = _ended(context, "StatefulSet", "demo-tikv")
     context.check("the record names the image", "image" in record["path"], record["path"])
     context.check("and who wrote it", "kubectl" in record.get("by", ""), record.get("by", ""))
@@ -66,9 +66,9 @@ def run(context: Context) -> None:
     proof.no_row_lost(context, client)
 
 
-def _patch(context: Context, kind: str, name: str, patch: dict[str, Any], **options: str) -> None:
-    how = f"--type={options.get('kind', 'merge')}"
-    kube.kubectl("patch", kind, name, f"--namespace={context.namespace}", how, f"--patch={json.dumps(patch)}")
+def _patch(context: Context, kind: str, name: str, patch: dict[str, Any], how: str = "merge") -> None:
+    content = f"--patch={json.dumps(patch)}"
+    kube.kubectl("patch", kind, name, f"--namespace={context.namespace}", f"--type={how}", content)
 
 
 def _ended(context: Context, kind: str, name: str) -> dict[str, Any]:

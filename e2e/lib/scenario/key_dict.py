@@ -5,9 +5,8 @@ from typing import Optional
 
 from lib import kube
 from lib.cluster.storage import VOLUMES
-from lib.images.catalogue import image_name
+from lib.scenario import visitor
 from lib.scenario.kms import Kms
-from lib.scenario.volumes import OWNER
 from lib.wait import until
 
 HEADER = 16
@@ -17,47 +16,11 @@ WRAPPED = b"kms_ciphertext_key"
 def opens(namespace: str, claim: str, secret: str, key: str) -> tuple[bool, str]:
     """Whether the program reads the keys of a volume with a master key in a Secret, and what it said."""
     name = f"inspect-{claim}"
-    kube.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": name, "namespace": namespace},
-            "spec": {
-                "restartPolicy": "Never",
-                "terminationGracePeriodSeconds": 0,
-                "enableServiceLinks": False,
-                "automountServiceAccountToken": False,
-                "securityContext": {
-                    "runAsNonRoot": True,
-                    "runAsUser": OWNER,
-                    "runAsGroup": OWNER,
-                    "fsGroup": OWNER,
-                    "fsGroupChangePolicy": "OnRootMismatch",
-                    "seccompProfile": {"type": "RuntimeDefault"},
-                },
-                "containers": [
-                    {
-                        "name": "inspect",
-                        "image": image_name("tikv-security"),
-                        "imagePullPolicy": "IfNotPresent",
-                        "command": ["/tikv-security", "inspect", "/volume", f"--master-key-file=/master-key/{key}"],
-                        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-                        "volumeMounts": [
-                            {"name": "volume", "mountPath": "/volume"},
-                            {"name": "master-key", "mountPath": "/master-key", "readOnly": True},
-                        ],
-                    }
-                ],
-                "volumes": [
-                    {"name": "volume", "persistentVolumeClaim": {"claimName": claim}},
-                    {"name": "master-key", "secret": {"secretName": secret}},
-                ],
-            },
-        }
-    )
+    command = ["/tikv-security", "inspect", "/volume", f"--master-key-file=/secret/{key}"]
+    visitor.start(namespace, claim, name, "tikv-security", command, secret)
     phase = until(f"pod {name} to end", lambda: _ended(namespace, name), 60, lambda: "")
     said = kube.try_kubectl("logs", name, f"--namespace={namespace}").stdout
-    kube.kubectl("delete", "pod", name, f"--namespace={namespace}", "--grace-period=0", "--force", "--wait=true")
+    visitor.stop(namespace, name)
     return phase == "Succeeded", said.strip()
 
 
@@ -70,8 +33,7 @@ def unwrapped(namespace: str, claim: str, kms: Kms) -> bytes:
 
 
 def _ended(namespace: str, name: str) -> Optional[str]:
-    pod = kube.get("pod", name, namespace) or {"status": {}}
-    phase = str(pod["status"].get("phase"))
+    phase = visitor.phase(namespace, name)
     return phase if phase in ("Succeeded", "Failed") else None
 
 

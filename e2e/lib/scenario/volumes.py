@@ -9,11 +9,9 @@ from typing import Any
 
 from lib import kube
 from lib.cluster import storage
-from lib.images.catalogue import image_name
+from lib.scenario import visitor
 from lib.wait import until
 
-# TiKV's own user in the manifests.
-OWNER = 1000
 MARKER = "PLAINTEXT-MARKER"
 # busybox' grep ends a line at a zero byte, so everything that is not text becomes an end of line first.
 COUNT_FILES = """
@@ -42,14 +40,14 @@ def fill(namespace: str, claim: str, archive: bytes) -> None:
     kube.kubectl(
         "exec", "--stdin", f"--namespace={namespace}", pod, "--", "tar", "-x", "-o", "-C", "/volume", stdin=archive
     )
-    _stop(namespace, pod)
+    visitor.stop(namespace, pod)
 
 
 def marker_count(namespace: str, claim: str, marker: str = MARKER) -> int:
     """In how many files of the volume the marker is found, whatever their kind."""
     pod = _start(namespace, claim, "look")
     answer = kube.kubectl("exec", f"--namespace={namespace}", pod, "--", "sh", "-c", COUNT_FILES, "sh", marker)
-    _stop(namespace, pod)
+    visitor.stop(namespace, pod)
     return int(answer.strip())
 
 
@@ -62,7 +60,7 @@ def fixture(store: Path) -> bytes:
             # The volume's own directory belongs to root.
             if entry.name in (".", "./"):
                 continue
-            entry.uid = entry.gid = OWNER
+            entry.uid = entry.gid = visitor.OWNER
             entry.uname = entry.gname = ""
             target.addfile(entry, source.extractfile(entry) if entry.isfile() else None)
     return out.getvalue()
@@ -75,46 +73,6 @@ def fixture_manifest(store: Path) -> dict[str, Any]:
 
 def _start(namespace: str, claim: str, verb: str) -> str:
     name = f"{verb}-{claim}"
-    kube.apply(
-        {
-            "apiVersion": "v1",
-            "kind": "Pod",
-            "metadata": {"name": name, "namespace": namespace},
-            "spec": {
-                "restartPolicy": "Never",
-                "terminationGracePeriodSeconds": 0,
-                "enableServiceLinks": False,
-                "automountServiceAccountToken": False,
-                "securityContext": {
-                    "runAsNonRoot": True,
-                    "runAsUser": OWNER,
-                    "runAsGroup": OWNER,
-                    "fsGroup": OWNER,
-                    "fsGroupChangePolicy": "OnRootMismatch",
-                    "seccompProfile": {"type": "RuntimeDefault"},
-                },
-                "containers": [
-                    {
-                        "name": "shell",
-                        "image": image_name("tools"),
-                        "imagePullPolicy": "IfNotPresent",
-                        "command": ["sh", "-c", "sleep 600"],
-                        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
-                        "volumeMounts": [{"name": "volume", "mountPath": "/volume"}],
-                    }
-                ],
-                "volumes": [{"name": "volume", "persistentVolumeClaim": {"claimName": claim}}],
-            },
-        }
-    )
-    until(f"pod {name}", lambda: _running(namespace, name), 60, lambda: "")
+    visitor.start(namespace, claim, name, "tools", ["sh", "-c", "sleep 600"])
+    until(f"pod {name}", lambda: visitor.phase(namespace, name) == "Running", 60, lambda: "")
     return name
-
-
-def _running(namespace: str, name: str) -> bool:
-    pod = kube.get("pod", name, namespace) or {"status": {}}
-    return bool(pod["status"].get("phase") == "Running")
-
-
-def _stop(namespace: str, pod: str) -> None:
-    kube.kubectl("delete", "pod", pod, f"--namespace={namespace}", "--grace-period=0", "--force", "--wait=true")
