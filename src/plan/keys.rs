@@ -1,7 +1,7 @@
 //! What the agents are told: the desired state, its generation and since when it holds. All of it is read back from
 //! the ConfigMap itself, so that losing the status loses nothing.
 
-use jiff::Timestamp;
+use jiff::{Span, Timestamp};
 use k8s_openapi::api::core::v1::ConfigMap;
 
 use super::compaction;
@@ -66,8 +66,10 @@ pub fn tell(
         proof: None,
     };
     let keys = serde_json::to_string(ring).unwrap_or_default();
+    // Kubernetes tells the times of pods in whole seconds: what was made within this one has not tried what is new now.
+    let fresh = now.saturating_add(Span::new().seconds(1)).unwrap_or(now);
     // Who was made after the moment that was lost has tried what it asked for.
-    let mut since = lost(observed).unwrap_or(now);
+    let mut since = lost(observed).unwrap_or(fresh);
     let mut cause = note(ANNOTATION_CAUSE).unwrap_or_default().to_owned();
     if let Some(before) = &before {
         state.data_key_not_before = before.state.data_key_not_before;
@@ -90,6 +92,7 @@ pub fn tell(
         if state == before.state {
             since = before.since;
         } else {
+            since = fresh;
             state.generation += 1;
         }
         let told = Told {

@@ -163,7 +163,8 @@ pub fn turn(
     }
     if !turn.moved && ring.previous.is_some() {
         turn.end(settled, paused, now);
-    } else if !turn.moved && turn.refused.is_none() && turn.waits.is_none() {
+    } else if is_under_way(ring) || !turn.moved && turn.refused.is_none() && turn.waits.is_none() {
+        // One that is under way goes on, whatever waits for its end.
         envelope::turn(&mut turn, observed, encryption, paused, now);
     }
     turn.moved |= turn.ring != *ring;

@@ -13,6 +13,7 @@ use kube::api::{Api, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::{Client, Resource as _, ResourceExt as _};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tikv_security::tikv::encryption_config;
 use tokio::task::JoinHandle;
 
 use super::pd::Pd;
@@ -211,12 +212,14 @@ impl Node {
                 let latest = Arc::new(Mutex::new(desired.clone()));
                 running.desired = Some((config, latest.clone()));
                 let (said, me) = (self.agents.clone(), name.clone());
+                let key_dict = key_dict(&maps, spec).await?;
                 listen(
                     20190,
                     "-agent-tls",
                     Arc::new(move |call, _| match call {
                         "GET /v1/status" => {
                             let mut report = report(&desired, &latest.lock().unwrap());
+                            report["keyDict"] = key_dict.clone();
                             if let Some(Value::Object(said)) = said.lock().unwrap().get(&me) {
                                 for (key, value) in said {
                                     report[key] = value.clone();
@@ -323,6 +326,23 @@ fn desired_config(spec: &PodSpec) -> Option<String> {
         let name = volume.config_map.as_ref()?.name.clone();
         name.ends_with("-agent").then_some(name)
     })
+}
+
+/// What an agent says of `key.dict`: it has sealed it under the master key of the configuration that its pod mounts.
+async fn key_dict(maps: &Api<ConfigMap>, spec: &PodSpec) -> Result<Value, kube::Error> {
+    let mounted = spec.volumes.iter().flatten();
+    for source in mounted.filter_map(|volume| volume.config_map.as_ref()) {
+        let map = maps.get_opt(&source.name).await?;
+        let texts = map.and_then(|map| map.data).unwrap_or_default();
+        let mut parsed = texts
+            .iter()
+            .filter(|(key, _)| key.ends_with(".toml"))
+            .filter_map(|(_, text)| encryption_config::parse(text).ok());
+        if let Some(config) = parsed.next() {
+            return Ok(json!({"under": config.master_key.name()}));
+        }
+    }
+    Ok(Value::Null)
 }
 
 /// What an agent says that has done what was desired when its pod started, and is asked for `latest` now.

@@ -24,8 +24,9 @@ pub(super) fn turn(
     if let Some(rotation) = &mut turn.ring.rotation
         && rotation.finished_at.is_none()
     {
-        turn.waits.clone_from(&turn.tally.waits);
-        if turn.waits.is_none() {
+        if let Some(waits) = &turn.tally.waits {
+            turn.waits = Some(waits.clone());
+        } else {
             rotation.finished_at = Some(now);
             let total = turn.tally.total;
             turn.note(

@@ -143,6 +143,36 @@ fn a_rotation_is_asked_once() {
 }
 
 #[test]
+fn each_rotation_restarts_every_store_again() {
+    let mut world = World::new(spec(), true);
+    world.settle();
+    for word in ["2026-02", "2026-03", "2026-04"] {
+        let from = world.log.len();
+        world.seen.resource.spec.rotate.data_key = Some(word.into());
+        world.reconcile(None);
+        world.settle();
+        assert_eq!(
+            deleted(&world, from),
+            ["tikv-2", "tikv-1", "tikv-0"],
+            "{word}"
+        );
+    }
+}
+
+#[test]
+fn a_pod_that_was_made_a_moment_before_has_tried_nothing() {
+    let mut world = World::new(spec(), true);
+    world.settle();
+    let (from, pods) = (world.log.len(), &mut world.seen.tikv.pods);
+    pods.retain(|pod| pod.metadata.name.as_deref() != Some("tikv-1"));
+    world.kubernetes();
+    world.seen.resource.spec.rotate.master_key = Some("2026-02".into());
+    world.reconcile(None);
+    world.settle();
+    assert_eq!(deleted(&world, from), ["tikv-2", "tikv-1", "tikv-0"]);
+}
+
+#[test]
 fn an_agent_that_fails_is_tried_once() {
     let mut world = World::new(spec(), true);
     world.agents_fail = true;

@@ -387,6 +387,21 @@ fn a_new_envelope_is_asked_for_by_a_word_and_by_the_clock() {
 }
 
 #[test]
+fn another_key_waits_for_the_new_envelope_and_then_comes() {
+    let mut world = under(&aws("alias/k"));
+    world.settle();
+    world.seen.resource.spec.rotate.master_key = Some("2026-02".into());
+    let plan = world.reconcile(None);
+    assert_eq!(rotation(&plan).what, RotationKind::Envelope);
+    asks(&mut world, &aws("alias/new"));
+    world.settle();
+    all_under(&world, "aws", "alias/new");
+    let status = world.seen.resource.status.clone().unwrap();
+    let kinds: Vec<_> = status.rotations.iter().map(|one| one.kind).collect();
+    assert_eq!(kinds, [RotationKind::Envelope, RotationKind::MasterKey]);
+}
+
+#[test]
 fn what_can_not_work_is_refused_before_anything_changes() {
     let mut world = under(&aws("alias/k"));
     world.settle();

@@ -178,8 +178,8 @@ async fn earlier_calls_are_awaited_then_all_column_families_are_compacted_once()
         report.passes == 1 || report.finished_at.is_some()
     })
     .await;
-    measure(&case.board, 0);
-    tokio::time::sleep(Duration::from_millis(30)).await;
+    case.until(0, |report, _| report.finished_at.is_some())
+        .await;
     let calls = case.calls();
     assert_eq!(calls[..4], ["wait", "default", "write", "lock"]);
     assert_eq!(
