@@ -21,7 +21,7 @@ use super::observer::Observer;
 use super::plan::{self, Group, Target, Work};
 use super::recover;
 use super::rewrite::{self, Job, Rewriter};
-use super::{batch, flush, space};
+use super::{batch, flush, pool, space};
 use crate::api::desired::Verification;
 use crate::crypto::fingerprint::FingerprintKey;
 use crate::crypto::rng;
@@ -236,17 +236,26 @@ impl Engine<'_> {
         let version = run.file_dict_version();
         self.writer()?
             .files(&dictionaries.files, version, dictionaries.owner)?;
-        for job in &jobs {
-            for file in &job.group.names {
-                let to = file.path();
-                let from = rewrite::temporary(&to, &job.entry);
-                self.fs
-                    .rename(&from, &to)
-                    .map_err(StoreError::io("renaming", &from))?;
-                self.observer.file(&file.relative());
-            }
-        }
+        // Several at once: to let go of a file that was replaced takes the kernel as long as the rename.
+        pool::each(
+            self.limits.threads,
+            &jobs,
+            || (),
+            |job, ()| self.into_place(job),
+        )?;
         flush::names(self.fs, &dirs)
+    }
+
+    fn into_place(&self, job: &Job<'_>) -> Result<(), StoreError> {
+        for file in &job.group.names {
+            let to = file.path();
+            let from = rewrite::temporary(&to, &job.entry);
+            self.fs
+                .rename(&from, &to)
+                .map_err(StoreError::io("renaming", &from))?;
+            self.observer.file(&file.relative());
+        }
+        Ok(())
     }
 
     /// The time is over between two batches: each file is either as it was or as it shall be, `file.dict` says which, and
