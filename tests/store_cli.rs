@@ -144,6 +144,10 @@ fn limits_slow_a_run_down() {
     ]);
     let rate = done["bytes"].as_f64().unwrap() / done["seconds"].as_f64().unwrap();
     assert!(rate < 600_000.0, "{rate} bytes/s");
+    let done = store.document(&["reencrypt", "--to", "aes256-ctr", "--iops", "40"]);
+    // Each file is read and written at least once.
+    let rate = 2.0 * done["files"].as_f64().unwrap() / done["seconds"].as_f64().unwrap();
+    assert!(rate < 50.0, "{rate} requests/s");
     assert_eq!(
         exit_of(&store, &["reencrypt", "--to", "sm4-ctr", "--rate", "fast"]),
         2

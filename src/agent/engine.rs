@@ -241,12 +241,12 @@ impl Engine<'_> {
             self.limits.threads,
             &jobs,
             || (),
-            |job, ()| self.into_place(job),
+            |job, ()| self.place(job),
         )?;
         flush::names(self.fs, &dirs)
     }
 
-    fn into_place(&self, job: &Job<'_>) -> Result<(), StoreError> {
+    fn place(&self, job: &Job<'_>) -> Result<(), StoreError> {
         for file in &job.group.names {
             let to = file.path();
             let from = rewrite::temporary(&to, &job.entry);
