@@ -237,12 +237,7 @@ impl Engine<'_> {
         self.writer()?
             .files(&dictionaries.files, version, dictionaries.owner)?;
         // Several at once: to let go of a file that was replaced takes the kernel as long as the rename.
-        pool::each(
-            self.limits.threads,
-            &jobs,
-            || (),
-            |job, ()| self.place(job),
-        )?;
+        pool::each(self.limits.threads, &jobs, || (), |job, ()| self.place(job))?;
         flush::names(self.fs, &dirs)
     }
 
