@@ -7,7 +7,8 @@ from typing import Any, Optional
 from lib import kube
 from lib.images.catalogue import image_name
 from lib.scenario.cluster import PD_ENDPOINTS
-from lib.scenario.volumes import MARKER, OWNER
+from lib.scenario.visitor import OWNER
+from lib.scenario.volumes import MARKER
 from lib.wait import until
 
 POD = "demo-client"
