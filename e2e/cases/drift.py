@@ -11,8 +11,6 @@ from lib.wait import until
 
 AGENT = "tikv-security-agent"
 
-UNPROVEN = True
-
 
 def run(context: Context) -> None:
     client = setup.secured_cluster(context)
