@@ -12,6 +12,7 @@ use cryptoki::mechanism::Mechanism;
 use cryptoki::object::Attribute;
 use cryptoki::session::{Session, UserType};
 use cryptoki::types::AuthPin;
+use tikv_security::agent::wrapped::{Pending, Provided};
 use tikv_security::crypto::secret::SecretBytes;
 use tikv_security::kms::pkcs11::{Pin, Pkcs11, Settings};
 use tikv_security::kms::{Class, Kms, prove};
@@ -68,6 +69,15 @@ fn inside(name: &str) -> Option<PathBuf> {
 
 /// A token with keys; what was made stays in the token's directory.
 fn make_token(label: &str, keys: &[(&str, bool)]) {
+    let keys: Vec<_> = keys
+        .iter()
+        .map(|(key, decrypts)| (*key, *decrypts, 32))
+        .collect();
+    make_token_with(label, &keys);
+}
+
+/// Keys with their sizes in bytes.
+fn make_token_with(label: &str, keys: &[(&str, bool, u64)]) {
     let context = Module::new(module()).unwrap();
     context
         .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
@@ -90,21 +100,21 @@ fn make_token(label: &str, keys: &[(&str, bool)]) {
     session
         .login(UserType::User, Some(&AuthPin::new(PIN.into())))
         .unwrap();
-    for (key, decrypts) in keys {
-        make_key(&session, key, *decrypts);
+    for (key, decrypts, bytes) in keys {
+        make_key(&session, key, *decrypts, *bytes);
     }
     session.logout().unwrap();
     drop(session);
     context.finalize().unwrap();
 }
 
-fn make_key(session: &Session, label: &str, decrypts: bool) {
+fn make_key(session: &Session, label: &str, decrypts: bool, bytes: u64) {
     let template = [
         Attribute::Token(true),
         Attribute::Private(true),
         Attribute::Sensitive(true),
         Attribute::Extractable(false),
-        Attribute::ValueLen(32.into()),
+        Attribute::ValueLen(bytes.into()),
         Attribute::Label(label.as_bytes().to_vec()),
         Attribute::Encrypt(true),
         Attribute::Decrypt(decrypts),
@@ -136,14 +146,15 @@ fn the_contract_is_kept() {
     let Some(_) = inside("the_contract_is_kept") else {
         return;
     };
-    make_token(
+    make_token_with(
         "tikv",
         &[
-            ("one", true),
-            ("other", true),
-            ("mute", false),
-            ("twice", true),
-            ("twice", true),
+            ("one", true, 32),
+            ("other", true, 32),
+            ("mute", false, 32),
+            ("twice", true, 32),
+            ("twice", true, 32),
+            ("weak", true, 16),
         ],
     );
     block_on(async {
@@ -168,6 +179,7 @@ fn the_contract_is_kept() {
             Class::NotFound
         );
         assert_eq!(refused(&kms("mute"), &made.wrapped).await, Class::Disabled);
+        assert_eq!(refused(&kms("weak"), &made.wrapped).await, Class::WrongKey);
         assert_eq!(
             refused(&kms("twice"), &made.wrapped).await,
             Class::Malformed
@@ -271,4 +283,49 @@ fn many_at_once_do_not_log_each_other_out() {
         let gone = Pkcs11::new(by_file(Path::new("/nowhere/pin")));
         assert_eq!(gone.describe().await.unwrap_err().class, Class::Denied);
     });
+}
+
+fn hexadecimal(key: &SecretBytes) -> String {
+    let digits = key.expose().iter().map(|byte| format!("{byte:02x}"));
+    digits.collect::<String>() + "\n"
+}
+
+/// What the agent does in a pod: at its start, and regularly afterwards.
+#[test]
+fn an_agent_has_a_key_unwrapped_into_memory_and_asks_again_and_again() {
+    let Some(_) = inside("an_agent_has_a_key_unwrapped_into_memory_and_asks_again_and_again")
+    else {
+        return;
+    };
+    make_token("tikv", &[("one", true)]);
+    let (made, another) = block_on(async {
+        let one = kms("one");
+        (one.generate().await.unwrap(), one.generate().await.unwrap())
+    });
+    let memory = tempfile::tempdir_in("/dev/shm").unwrap();
+    let at = |name: &str| memory.path().join(name);
+    std::fs::write(at("wrapped"), &made.wrapped).unwrap();
+    std::fs::write(at("pin"), format!("{PIN}\n")).unwrap();
+    let order = serde_json::json!({"file": at("key"), "wrapped": at("wrapped"), "by": {"pkcs11": {
+        "module": module(), "token": "tikv", "key": "one", "pin": at("pin"),
+    }}});
+    assert!(!order.to_string().contains(PIN));
+    let pending = Pending::new(order.to_string().parse().unwrap());
+    assert_eq!(pending.provide(false).unwrap(), Provided::Unwrapped);
+    let text = std::fs::read_to_string(at("key")).unwrap();
+    assert_eq!(text, hexadecimal(&made.plaintext));
+    pending.prove().unwrap();
+
+    std::fs::write(at("wrapped"), &another.wrapped).unwrap();
+    let error = pending.prove().unwrap_err();
+    assert_eq!(error.code(), "MasterKeyWrong", "{error}");
+    std::fs::write(at("wrapped"), &made.wrapped).unwrap();
+
+    std::fs::write(at("pin"), "1234567").unwrap();
+    let error = pending.prove().unwrap_err();
+    assert_eq!(error.code(), "MasterKeyDenied", "{error}");
+    assert!(!error.to_string().contains("1234567"), "{error}");
+    std::fs::write(at("pin"), PIN).unwrap();
+    pending.prove().unwrap();
+    assert_eq!(std::fs::read_to_string(at("key")).unwrap(), text);
 }

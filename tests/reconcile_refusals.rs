@@ -45,6 +45,12 @@ fn kms(endpoint: &str) -> Value {
     })
 }
 
+fn hsm(module: &str) -> Value {
+    json!({"pkcs11": {
+        "module": module, "token": "tikv", "key": "stores", "pinSecret": {"name": "hsm-pin", "key": "pin"},
+    }})
+}
+
 /// Everything that must not change: pods, workloads, and which Secrets and ConfigMaps there are, with their versions.
 async fn picture(world: &World) -> Vec<String> {
     let all = ListParams::default();
@@ -152,6 +158,20 @@ async fn what_admission_refuses_says_what_to_write() {
             "/spec/encryption/masterKey",
             both,
             vec!["exactly one master key", "awsKms"],
+        ),
+        (
+            "/spec/encryption/masterKey",
+            hsm("libpkcs11.so"),
+            vec!["pkcs11.module", "should match"],
+        ),
+        (
+            "/spec/encryption/masterKey",
+            {
+                let mut hsm = hsm("/opt/vendor/libpkcs11.so");
+                hsm["pkcs11"]["offlineGrace"] = json!("10s");
+                hsm
+            },
+            vec!["offlineGrace must be between 1m and 168h", "1h is usual"],
         ),
         (
             "/spec/encryption/method",
@@ -372,6 +392,29 @@ async fn a_master_key_that_can_not_be_used_changes_nothing() {
         spec,
         "MasterKeyMalformed",
         &["Secret short", "65 bytes"],
+    )
+    .await;
+
+    let mut spec = kms("");
+    spec["encryption"]["masterKey"] = hsm("/opt/vendor/libpkcs11.so");
+    refused(
+        &world,
+        spec.clone(),
+        "MasterKeyMalformed",
+        &["Secret hsm-pin", "does not exist"],
+    )
+    .await;
+    let pin = secret("hsm-pin", &[("pin", "73917391")]);
+    secrets.create(&PostParams::default(), &pin).await.unwrap();
+    refused(
+        &world,
+        spec,
+        "MasterKeyMalformed",
+        &[
+            "tikv/stores",
+            "/opt/vendor/libpkcs11.so",
+            "the one for HSMs",
+        ],
     )
     .await;
 }

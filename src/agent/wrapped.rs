@@ -10,11 +10,13 @@ use std::time::{Duration, SystemTime};
 use rustix::fs::statfs;
 use zeroize::Zeroizing;
 
-use crate::api::wrapped::{Unwrapper, VaultLogin, VaultUnwrapper, WrappedKey};
+use self::provider::provider;
+use crate::api::wrapped::WrappedKey;
 use crate::crypto::secret::SecretBytes;
 use crate::kms::retry::Retry;
-use crate::kms::vault::{Auth, Settings, Source, VaultTransit};
-use crate::kms::{Class, Kms, MasterKeyError, unwrap_blocking};
+use crate::kms::{Class, MasterKeyError, unwrap_blocking};
+
+mod provider;
 
 /// File systems that are memory: tmpfs and ramfs, by the magic numbers of statfs(2).
 const MEMORY: [u32; 2] = [0x0102_1994, 0x8584_58f6];
@@ -34,6 +36,9 @@ pub enum UnwrapError {
     /// The key would lie on a disk.
     #[error("{0} is not in memory, so no key is written there")]
     NotInMemory(PathBuf),
+    /// The provider gave another key than the one in memory.
+    #[error("what is unwrapped now is another key than the one in {0}, with which TiKV runs")]
+    Another(PathBuf),
     /// The provider gave something else than a key.
     #[error("what was unwrapped has {0} bytes; a master key has 32")]
     Size(usize),
@@ -46,6 +51,7 @@ impl UnwrapError {
             Self::Provider(error) => error.class().code(),
             Self::Wrapped(..) => "WrappedKeyMissing",
             Self::File(..) | Self::NotInMemory(_) => "KeyFileUnwritable",
+            Self::Another(_) => Class::WrongKey.code(),
             Self::Size(_) => Class::Malformed.code(),
         }
     }
@@ -62,6 +68,9 @@ impl UnwrapError {
             }
             Self::NotInMemory(_) => {
                 "Mount an emptyDir with medium: Memory there, as the operator does."
+            }
+            Self::Another(_) => {
+                "Restore the Secret with the wrapped master key from a backup of the cluster's objects: it was replaced. Let no TiKV pod restart before."
             }
             Self::Size(_) => "Look at who wrote the Secret with the wrapped master key.",
         }
@@ -130,6 +139,23 @@ impl Pending {
         }
     }
 
+    /// Whether the key file is there.
+    pub fn is_provided(&self) -> bool {
+        fs::metadata(&self.key.file).is_ok_and(|meta| meta.len() == 65)
+    }
+
+    /// Asks the provider whether a pod that starts now would get the key that TiKV runs with.
+    pub fn prove(&self) -> Result<(), UnwrapError> {
+        let key = self.ask()?;
+        let file = Path::new(&self.key.file);
+        let known = fs::read(file).map(Zeroizing::new);
+        let known = known.map_err(|error| UnwrapError::File(file.to_owned(), error))?;
+        if *known == *hexadecimal(&key)? {
+            return Ok(());
+        }
+        Err(UnwrapError::Another(file.to_owned()))
+    }
+
     fn ask(&self) -> Result<SecretBytes, UnwrapError> {
         let wrapped = fs::read(&self.key.wrapped)
             .map_err(|error| UnwrapError::Wrapped(PathBuf::from(&self.key.wrapped), error))?;
@@ -138,53 +164,16 @@ impl Pending {
     }
 }
 
-fn provider(by: &Unwrapper) -> Box<dyn Kms> {
-    match by {
-        Unwrapper::VaultTransit(vault) => Box::new(of_vault(vault)),
-    }
-}
-
-fn of_vault(by: &VaultUnwrapper) -> VaultTransit {
-    let file = |path: &String| Source::File(PathBuf::from(path));
-    VaultTransit::new(Settings {
-        address: by.address.clone(),
-        ca: by.ca.as_ref().map(file),
-        namespace: by.namespace.clone(),
-        mount: by.mount.clone(),
-        key: by.key.clone(),
-        auth: match &by.auth {
-            VaultLogin::Kubernetes { mount, role, token } => Auth::Kubernetes {
-                mount: mount.clone(),
-                role: role.clone(),
-                token: file(token),
-            },
-            VaultLogin::AppRole {
-                mount,
-                role_id,
-                secret_id,
-            } => Auth::AppRole {
-                mount: mount.clone(),
-                role_id: role_id.clone(),
-                secret_id: file(secret_id),
-            },
-            VaultLogin::Token { file: token } => Auth::Token(file(token)),
-        },
-    })
-}
-
 /// Since when a whole key file is there; `None` without one, and when the clock went back since.
 fn age(file: &Path) -> Option<Duration> {
     let meta = fs::metadata(file).ok().filter(|meta| meta.len() == 65)?;
     SystemTime::now().duration_since(meta.modified().ok()?).ok()
 }
 
-/// Writes the key as TiKV reads it: 64 hexadecimal digits and a newline, for its owner only, whole or not at all. The
-/// agent runs as TiKV's user.
+/// Writes the key as TiKV reads it, for its owner only, whole or not at all. The agent runs as TiKV's user.
 pub(super) fn write(file: &Path, key: &SecretBytes) -> Result<(), UnwrapError> {
     let failed = |error| UnwrapError::File(file.to_owned(), error);
-    if key.expose().len() != 32 {
-        return Err(UnwrapError::Size(key.expose().len()));
-    }
+    let text = hexadecimal(key)?;
     let directory = file.parent().unwrap_or(Path::new("/"));
     let kind = statfs(directory)
         .map_err(|error| failed(error.into()))?
@@ -194,13 +183,6 @@ pub(super) fn write(file: &Path, key: &SecretBytes) -> Result<(), UnwrapError> {
     if !MEMORY.iter().any(|memory| i64::from(*memory) == kind) {
         return Err(UnwrapError::NotInMemory(directory.to_owned()));
     }
-    let mut text = Zeroizing::new(Vec::with_capacity(65));
-    for byte in key.expose() {
-        for digit in [byte >> 4, byte & 15] {
-            text.push(b"0123456789abcdef"[usize::from(digit)]);
-        }
-    }
-    text.push(b'\n');
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let fresh = directory.join(format!(".{name}.new"));
     let written = || {
@@ -218,6 +200,22 @@ pub(super) fn write(file: &Path, key: &SecretBytes) -> Result<(), UnwrapError> {
         fs::rename(&fresh, file)
     };
     written().map_err(failed)
+}
+
+/// A key as TiKV reads it: 64 hexadecimal digits and a newline.
+fn hexadecimal(key: &SecretBytes) -> Result<Zeroizing<Vec<u8>>, UnwrapError> {
+    let bytes = key.expose();
+    if bytes.len() != 32 {
+        return Err(UnwrapError::Size(bytes.len()));
+    }
+    let mut text = Zeroizing::new(Vec::with_capacity(65));
+    for byte in bytes {
+        for digit in [byte >> 4, byte & 15] {
+            text.push(b"0123456789abcdef"[usize::from(digit)]);
+        }
+    }
+    text.push(b'\n');
+    Ok(text)
 }
 
 #[cfg(test)]

@@ -29,6 +29,8 @@ pub struct WrappedKey {
 pub enum Unwrapper {
     /// The transit engine of Vault.
     VaultTransit(VaultUnwrapper),
+    /// A hardware security module.
+    Pkcs11(Pkcs11Unwrapper),
 }
 
 /// A key of a transit engine.
@@ -49,6 +51,20 @@ pub struct VaultUnwrapper {
     pub key: String,
     /// How to log in.
     pub auth: VaultLogin,
+}
+
+/// A key in a hardware security module. The PIN is in a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Pkcs11Unwrapper {
+    /// The vendor's library.
+    pub module: String,
+    /// Label of the token.
+    pub token: String,
+    /// Label of the key.
+    pub key: String,
+    /// File with the PIN of the token's user.
+    pub pin: String,
 }
 
 /// How to log in to Vault. What is secret is in a file.

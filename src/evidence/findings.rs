@@ -174,7 +174,7 @@ fn key_in_the_cluster(security: &TikvSecurity) -> Option<Finding> {
             "the master key is in the Secret {}: who reads Secrets of this namespace can decrypt the volumes",
             file.secret.name
         ),
-        "use a KMS for data that matters: awsKms, gcpKms, azureKeyVault or vaultTransit",
+        "use a KMS for data that matters: awsKms, gcpKms, azureKeyVault, vaultTransit or pkcs11",
     ))
 }
 

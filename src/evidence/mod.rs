@@ -101,7 +101,7 @@ pub struct Subject {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MasterKeyEvidence {
-    /// Where it is: `awsKms`, `gcpKms`, `azureKeyVault`, `file`.
+    /// Where it is: `awsKms`, `gcpKms`, `azureKeyVault`, `vaultTransit`, `pkcs11`, `file`.
     pub provider: String,
     /// Which one it is there.
     pub id: String,

@@ -95,12 +95,12 @@ impl Service {
             }
             (Class::WrongKey, Self::Pkcs11) => "Name the AES key of the token that wrapped this.",
             (Class::NotFound, Self::Pkcs11) => {
-                "Correct keyLabel, or make the key: pkcs11-tool --keygen --key-type AES:32 --label LABEL. A key that was deleted must be restored from a backup of the token."
+                "Correct key, or make the key: pkcs11-tool --keygen --key-type AES:32 --label LABEL. A key that was deleted must be restored from a backup of the token."
             }
             (Class::Disabled, Self::Pkcs11) => "Give the key CKA_ENCRYPT and CKA_DECRYPT.",
             (Class::PendingDeletion, Self::Pkcs11) => "Keep the key: without it the data is lost.",
             (Class::Malformed, Self::Pkcs11) => {
-                "Correct module, tokenLabel, keyLabel and the PIN's Secret; the program must be the variant for HSMs and the module must be in its image and offer CKM_AES_GCM."
+                "Correct module, token, key and the PIN's Secret; the image must be the one for HSMs, and the module must be in it and offer CKM_AES_GCM."
             }
             (Class::WrongKey, Self::Vault) => {
                 "Name the key of the transit engine that wrapped this: a symmetric key that is not derived, in the same Vault or in one that was restored from it."

@@ -1,6 +1,7 @@
 //! Whether the master key can be used: asked of the KMS itself, and remembered for some minutes. And how one is made that
 //! TiKV does not know.
 
+mod pkcs11;
 mod vault;
 
 use std::collections::HashMap;
@@ -100,6 +101,10 @@ async fn prove_key(
             let subject = vault::subject(context, objects, key).await?;
             with_wrapped(objects, secret, subject).await?
         }
+        Some(MasterKeyChoice::Pkcs11(key)) => {
+            let subject = pkcs11::subject(objects, key).await?;
+            with_wrapped(objects, secret, subject).await?
+        }
         Some(MasterKeyChoice::File(key)) => return prove_file(objects, key).await,
         // The planner says what is wrong with the spec.
         None => return Ok(MasterKeyProof::NotAsked),
@@ -191,6 +196,7 @@ pub(super) async fn wrap(
         .map(|wanted| &wanted.master_key);
     let subject = match key.and_then(MasterKey::choice) {
         Some(MasterKeyChoice::VaultTransit(key)) => vault::subject(context, objects, key).await?,
+        Some(MasterKeyChoice::Pkcs11(key)) => pkcs11::subject(objects, key).await?,
         Some(
             MasterKeyChoice::AwsKms(_)
             | MasterKeyChoice::GcpKms(_)

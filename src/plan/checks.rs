@@ -110,6 +110,7 @@ pub const fn master_key_reason(class: MasterKeyClass) -> &'static str {
         MasterKeyClass::Disabled => "MasterKeyDisabled",
         MasterKeyClass::PendingDeletion => "MasterKeyPendingDeletion",
         MasterKeyClass::Malformed => "MasterKeyMalformed",
+        MasterKeyClass::NeedsHsmImage => "HsmImageNeeded",
     }
 }
 

@@ -181,7 +181,7 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
                 return Err(Blocker::new(
                     "ForbiddenInProduction",
                     "production forbids the file master key, because it is stored in the cluster",
-                    "Write masterKey.awsKms, gcpKms, azureKeyVault or vaultTransit, or environment: staging.",
+                    "Write masterKey.awsKms, gcpKms, azureKeyVault, vaultTransit or pkcs11, or environment: staging.",
                 ));
             }
             let vault = wanted.master_key.vault_transit.as_ref();

@@ -152,7 +152,7 @@ impl ParsedKey {
             return Err(Blocker::new(
                 "InvalidSpec",
                 "encryption.masterKey does not name exactly one master key",
-                "Write one of awsKms, gcpKms, azureKeyVault, vaultTransit and file.",
+                "Write one of awsKms, gcpKms, azureKeyVault, vaultTransit, pkcs11 and file.",
             ));
         };
         let (config, access) = match choice {
@@ -160,6 +160,7 @@ impl ParsedKey {
             MasterKeyChoice::GcpKms(kms) => google(kms, slot)?,
             MasterKeyChoice::AzureKeyVault(vault) => azure(vault, slot),
             MasterKeyChoice::VaultTransit(vault) => unwrapped(wrapped::vault(resource, vault)?),
+            MasterKeyChoice::Pkcs11(key) => unwrapped(wrapped::pkcs11(resource, key)),
             MasterKeyChoice::File(file) => in_file(file, slot),
         };
         Ok(Self {
@@ -171,6 +172,21 @@ impl ParsedKey {
 
     /// Whether TiKV and the agent can reach both keys at the same time.
     pub fn beside(&self, other: &Self) -> Result<(), Blocker> {
+        let configuration = |key: &Self| {
+            let mut all = key.access.wrapped.iter();
+            all.find_map(|wrapped| wrapped.configuration().map(str::to_owned))
+        };
+        if let (Some(ours), Some(theirs)) = (configuration(self), configuration(other))
+            && ours != theirs
+        {
+            return Err(Blocker::new(
+                "MasterKeysNeedDifferentConfigurations",
+                format!(
+                    "libraries of HSM vendors have one directory for their configuration; the new master key has it in Secret {ours}, the present one in Secret {theirs}"
+                ),
+                "First put the files of both into one Secret, and name it in configSecret of the present key; change the key when that is rolled out.",
+            ));
+        }
         let aws = |key: &Self| matches!(key.config, MasterKeyConfig::AwsKms { .. });
         let secret = |key: &Self| {
             key.access

@@ -85,6 +85,10 @@ pub const WRAPPED_KEY: &str = "wrapped";
 pub const PART_MASTER_KEY: &str = "master-key";
 /// Volume in memory of the master keys that the agent unwrapped.
 pub const VOLUME_UNWRAPPED: &str = "tikv-security-keys";
+/// Directory of the configuration of a vendor's PKCS#11 library in the agent's container, and in the operator's.
+pub const HSM_CONFIG: &str = "/var/lib/tikv-security/hsm";
+/// Volume of that configuration.
+pub const VOLUME_HSM: &str = "tikv-security-hsm";
 /// Volumes that are added to the pod template.
 pub const VOLUME_TLS: &str = "tikv-security-tls";
 /// Volume of the agent's leaf.

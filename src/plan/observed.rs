@@ -193,6 +193,8 @@ pub enum MasterKeyClass {
     PendingDeletion,
     /// The configuration or the key material is malformed or missing.
     Malformed,
+    /// The program of this image can not load a module.
+    NeedsHsmImage,
 }
 
 impl Observed {

@@ -149,9 +149,7 @@ fn add_agent(
         }
         put(&mut pod["volumes"], "name", volume);
     }
-    for wrapped in &encryption.access.wrapped {
-        wrapped.add_volumes(pod, layout.container);
-    }
+    wrapped::add_volumes(&encryption.access.wrapped, pod, layout.container);
     let agent = agent(pod, layout, encryption, &env, image);
     let list = &mut pod["initContainers"];
     // First: what a person's own init containers leave behind must not depend on where the agent stands.

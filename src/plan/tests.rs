@@ -10,6 +10,7 @@ mod compaction;
 mod drift;
 mod journeys;
 mod limits;
+mod pkcs11;
 mod policy;
 mod random;
 mod reach;

@@ -2,6 +2,7 @@
 //! not be changed; the agent unwraps it into memory. The Secret has no owner: with it the data would be lost.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use k8s_openapi::api::core::v1::{PodSpec, Volume};
 use serde_json::{Value, json};
@@ -11,19 +12,23 @@ use super::action::Action;
 use super::desired::{Blocker, Desired};
 use super::merge::put;
 use super::names::{
-    PART_MASTER_KEY, UNWRAPPED, VOLUME_UNWRAPPED, WRAPPED, WRAPPED_KEY, volume_wrapped,
-    wrapped_secret,
+    AGENT_CONTAINER, HSM_CONFIG, PART_MASTER_KEY, UNWRAPPED, VOLUME_HSM, VOLUME_UNWRAPPED, WRAPPED,
+    WRAPPED_KEY, volume_wrapped, wrapped_secret,
 };
 use super::objects::{is_ours, metadata};
 use super::observed::{Observed, SecretContent};
 use crate::api::ANNOTATION_WRAPPED_BY;
-use crate::api::v1alpha1::{MasterKeyChoice, SecretKeyRef, VaultAuthChoice, VaultTransit};
-use crate::api::wrapped::{Unwrapper, VaultLogin, VaultUnwrapper, WrappedKey};
+use crate::api::v1alpha1::{GoDuration, MasterKeyChoice, SecretKeyRef};
+use crate::api::wrapped::{Unwrapper, WrappedKey};
+
+mod pkcs11;
+mod vault;
+
+pub use self::pkcs11::pkcs11;
+pub use self::vault::vault;
 
 /// How the agent's arguments with a key begin.
 pub const ARGUMENT: &str = "--wrapped-key=";
-/// Life of a service account's token, in seconds: the shortest that Kubernetes allows; the kubelet renews it.
-const TOKEN_SECONDS: u64 = 600;
 
 /// A wrapped master key and what the pods need for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,11 +41,45 @@ pub struct Wrapped {
     pub by: String,
     /// Beside the wrapped form, what the agent needs to have it unwrapped: sources of a projected volume.
     sources: Vec<Value>,
+    /// The Secret with the configuration of a vendor's library.
+    configuration: Option<String>,
     /// What the agent is told.
     order: WrappedKey,
 }
 
+/// What one kind of provider adds.
+struct Provider {
+    sources: Vec<Value>,
+    configuration: Option<String>,
+    offline_grace: Option<GoDuration>,
+    by: Unwrapper,
+}
+
 impl Wrapped {
+    fn new(resource: &str, choice: MasterKeyChoice<'_>, provider: Provider) -> Self {
+        let id = id(choice);
+        let grace = provider.offline_grace.map(|grace| grace.get().as_secs());
+        Self {
+            secret: wrapped_secret(resource, &id),
+            by: format!("{} {}", choice.kind(), choice.id()),
+            sources: provider.sources,
+            configuration: provider.configuration,
+            order: WrappedKey {
+                file: format!("{UNWRAPPED}/{id}"),
+                wrapped: file(&id, WRAPPED_KEY),
+                dispensable: false,
+                offline_grace_seconds: grace.and_then(|seconds| u64::try_from(seconds).ok()),
+                by: provider.by,
+            },
+            id,
+        }
+    }
+
+    /// The Secret with the configuration of a vendor's library.
+    pub fn configuration(&self) -> Option<&str> {
+        self.configuration.as_deref()
+    }
+
     /// TiKV's key file.
     pub fn file(&self) -> &str {
         &self.order.file
@@ -52,8 +91,7 @@ impl Wrapped {
         format!("{ARGUMENT}{order}")
     }
 
-    /// Mounts the memory into the container at `container`, and the rest nowhere yet: what unwraps the key is not for TiKV.
-    pub fn add_volumes(&self, pod: &mut Value, container: usize) {
+    fn add_volumes(&self, pod: &mut Value, container: usize) {
         let memory =
             json!({"name": VOLUME_UNWRAPPED, "emptyDir": {"medium": "Memory", "sizeLimit": "1Mi"}});
         put(&mut pod["volumes"], "name", memory);
@@ -85,6 +123,20 @@ impl Wrapped {
     }
 }
 
+/// Mounts the memory into the container at `container`, and the rest nowhere yet: what unwraps the keys is not for TiKV.
+pub fn add_volumes(keys: &[Wrapped], pod: &mut Value, container: usize) {
+    for key in keys {
+        key.add_volumes(pod, container);
+    }
+    let Some(configuration) = keys.iter().find_map(Wrapped::configuration) else {
+        return;
+    };
+    let needed = |key: &Wrapped| key.configuration.is_some() && !key.order.dispensable;
+    let secret = json!({"secretName": configuration, "optional": !keys.iter().any(needed)});
+    let volume = json!({"name": VOLUME_HSM, "secret": secret});
+    put(&mut pod["volumes"], "name", volume);
+}
+
 /// What the agent mounts for these keys, beside what TiKV mounts.
 pub fn agent_mounts(keys: &[Wrapped], mounts: &mut Vec<Value>) {
     mounts.retain(|mount| mount["name"] != VOLUME_UNWRAPPED);
@@ -94,95 +146,37 @@ pub fn agent_mounts(keys: &[Wrapped], mounts: &mut Vec<Value>) {
             "name": volume_wrapped(&key.id), "mountPath": directory(&key.id), "readOnly": true,
         }));
     }
+    if keys.iter().any(|key| key.configuration.is_some()) {
+        mounts.push(json!({"name": VOLUME_HSM, "mountPath": HSM_CONFIG, "readOnly": true}));
+    }
 }
 
 /// Whether a volume is one for wrapped keys.
 pub fn is_volume(name: &str) -> bool {
-    name == VOLUME_UNWRAPPED || name.starts_with(&volume_wrapped(""))
+    name == VOLUME_UNWRAPPED || name == VOLUME_HSM || name.starts_with(&volume_wrapped(""))
 }
 
 /// Whether these keys need a volume.
 pub fn needs(keys: &[Wrapped], volume: &str) -> bool {
-    let own = |key: &Wrapped| volume == VOLUME_UNWRAPPED || volume == volume_wrapped(&key.id);
+    let own = |key: &Wrapped| match volume {
+        VOLUME_UNWRAPPED => true,
+        VOLUME_HSM => key.configuration.is_some(),
+        other => other == volume_wrapped(&key.id),
+    };
     keys.iter().any(own)
 }
 
 /// The Secret that has this master key wrapped; `None` for one that TiKV knows.
 pub fn secret_of(resource: &str, key: MasterKeyChoice<'_>) -> Option<String> {
     match key {
-        MasterKeyChoice::VaultTransit(_) => Some(wrapped_secret(resource, &id(key))),
+        MasterKeyChoice::VaultTransit(_) | MasterKeyChoice::Pkcs11(_) => {
+            Some(wrapped_secret(resource, &id(key)))
+        }
         MasterKeyChoice::AwsKms(_)
         | MasterKeyChoice::GcpKms(_)
         | MasterKeyChoice::AzureKeyVault(_)
         | MasterKeyChoice::File(_) => None,
     }
-}
-
-/// A key that Vault wraps.
-pub fn vault(resource: &str, vault: &VaultTransit) -> Result<Wrapped, Blocker> {
-    let choice = MasterKeyChoice::VaultTransit(vault);
-    let id = id(choice);
-    let file = |name: &str| format!("{}/{name}", directory(&id));
-    let secret = |reference: &SecretKeyRef, path: &str| json!({"secret": {"name": reference.name, "items": [{"key": reference.key, "path": path}]}});
-    let mut sources = Vec::new();
-    let ca = vault.ca_secret.as_ref().map(|reference| {
-        sources.push(secret(reference, "ca.crt"));
-        file("ca.crt")
-    });
-    let auth = match vault.auth.choice() {
-        Some(VaultAuthChoice::Kubernetes(kubernetes)) => {
-            sources.push(json!({"serviceAccountToken": {
-                "audience": kubernetes.audience, "expirationSeconds": TOKEN_SECONDS, "path": "token",
-            }}));
-            VaultLogin::Kubernetes {
-                mount: kubernetes.mount.clone(),
-                role: kubernetes.role.clone(),
-                token: file("token"),
-            }
-        }
-        Some(VaultAuthChoice::AppRole(role)) => {
-            sources.push(secret(&role.secret_id, "secret-id"));
-            VaultLogin::AppRole {
-                mount: role.mount.clone(),
-                role_id: role.role_id.clone(),
-                secret_id: file("secret-id"),
-            }
-        }
-        Some(VaultAuthChoice::Token(reference)) => {
-            sources.push(secret(reference, "vault-token"));
-            VaultLogin::Token {
-                file: file("vault-token"),
-            }
-        }
-        None => {
-            return Err(Blocker::new(
-                "InvalidSpec",
-                "encryption.masterKey.vaultTransit.auth does not name exactly one way to log in",
-                "Write one of kubernetes, appRole and token.",
-            ));
-        }
-    };
-    let grace = vault.offline_grace.map(|grace| grace.get().as_secs());
-    Ok(Wrapped {
-        secret: wrapped_secret(resource, &id),
-        by: format!("{} {}", choice.kind(), choice.id()),
-        sources,
-        order: WrappedKey {
-            file: format!("{UNWRAPPED}/{id}"),
-            wrapped: file(WRAPPED_KEY),
-            dispensable: false,
-            offline_grace_seconds: grace.and_then(|seconds| u64::try_from(seconds).ok()),
-            by: Unwrapper::VaultTransit(VaultUnwrapper {
-                address: vault.address.trim_end_matches('/').to_owned(),
-                ca,
-                namespace: vault.namespace.clone(),
-                mount: vault.mount.clone(),
-                key: vault.key.clone(),
-                auth,
-            }),
-        },
-        id,
-    })
 }
 
 /// Makes the key where there is none yet. One that is there stays; one that is gone is not made anew while pods or their
@@ -263,6 +257,25 @@ fn names(volume: &Volume, secret: &str) -> bool {
     secrets.any(|source| source.name == secret)
 }
 
+/// How a pod has the key in TiKV's file `path` unwrapped: what its agent is told, and where that comes from. `None` for a
+/// key that nobody unwraps.
+pub fn way(pod: &PodSpec, path: &Path) -> Option<String> {
+    let agents = pod.init_containers.iter().flatten();
+    let mut arguments = agents
+        .filter(|container| container.name == AGENT_CONTAINER)
+        .flat_map(|container| container.args.iter().flatten());
+    let key = arguments.find_map(|argument| {
+        let key: WrappedKey = argument.strip_prefix(ARGUMENT)?.parse().ok()?;
+        (Path::new(&key.file) == path).then_some(key)
+    })?;
+    let own = volume_wrapped(&path.file_name()?.to_string_lossy());
+    let volume = |name: &str| pod.volumes.iter().flatten().find(|one| one.name == name);
+    let sources = volume(&own).and_then(|volume| volume.projected.as_ref()?.sources.as_ref());
+    let configuration = volume(VOLUME_HSM).and_then(|volume| volume.secret.as_ref());
+    let configuration = configuration.and_then(|secret| secret.secret_name.as_ref());
+    Some(format!("{:?} {sources:?} {configuration:?}", key.by))
+}
+
 /// What tells one key from another does not depend on how it is reached.
 fn id(key: MasterKeyChoice<'_>) -> String {
     let mut hash = Sha256::new();
@@ -279,4 +292,15 @@ fn id(key: MasterKeyChoice<'_>) -> String {
 
 fn directory(id: &str) -> String {
     format!("{WRAPPED}/{id}")
+}
+
+/// A file beside the wrapped form, in the agent's container.
+fn file(id: &str, name: &str) -> String {
+    format!("{}/{name}", directory(id))
+}
+
+/// One key of a Secret as such a file.
+fn source(reference: &SecretKeyRef, name: &str) -> Value {
+    let items = json!([{"key": reference.key, "path": name}]);
+    json!({"secret": {"name": reference.name, "items": items}})
 }

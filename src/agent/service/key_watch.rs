@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::board::Board;
+use super::lifecycle::problem;
 use super::stop::Stop;
 use super::store::Prover;
+use crate::agent::wrapped::Pending;
 use crate::crypto::rng;
 
 /// How often it is asked.
@@ -26,6 +28,21 @@ impl KeyPace {
         good: Duration::from_mins(5),
         bad: Duration::from_secs(30),
     };
+}
+
+/// As `prover`, and the provider of each of `keys` is asked as well: the store's own answer is that of the key in memory,
+/// with which a pod that is made anew does not begin.
+pub fn with_providers(mut prover: Prover, mut keys: Vec<Pending>) -> Prover {
+    keys.retain(|key| !key.is_dispensable());
+    Box::new(move || {
+        // Before TiKV starts they are asked anyway, and there is nothing to open with yet.
+        if !keys.iter().all(Pending::is_provided) {
+            return None;
+        }
+        let opened = prover()?;
+        let proven = || keys.iter().try_for_each(Pending::prove);
+        Some(opened.and_then(|()| proven().map_err(|error| problem(&error))))
+    })
 }
 
 /// The regular question.

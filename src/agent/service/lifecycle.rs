@@ -262,7 +262,7 @@ impl<S: Store> Lifecycle<S> {
     }
 }
 
-fn problem(error: &UnwrapError) -> Problem {
+pub(super) fn problem(error: &UnwrapError) -> Problem {
     Box::new(Finding {
         code: error.code().to_owned(),
         severity: Severity::Error,

@@ -29,7 +29,7 @@ use self::board::Board;
 use self::compactor::{Compactor, Rhythm, Tikv};
 use self::desired::DesiredFile;
 use self::gate::Gate;
-use self::key_watch::{KeyPace, KeyWatch};
+use self::key_watch::{KeyPace, KeyWatch, with_providers};
 use self::lifecycle::Lifecycle;
 use self::server::Server;
 use self::stop::Stop;
@@ -111,8 +111,10 @@ pub async fn run(settings: Settings, store: impl Store + 'static) -> Result<(), 
         tokio::spawn(compactor.run());
     }
 
+    let wrapped_keys = settings.wrapped_keys.iter().cloned();
+    let wrapped_keys = || wrapped_keys.clone().map(Pending::new).collect();
     let key_watch = KeyWatch {
-        prover: store.prover(),
+        prover: with_providers(store.prover(), wrapped_keys()),
         board: board.clone(),
         stop: stop.clone(),
         pace: KeyPace::DEFAULT,
@@ -123,12 +125,7 @@ pub async fn run(settings: Settings, store: impl Store + 'static) -> Result<(), 
         .spawn(move || key_watch.run())?;
     let lifecycle = Lifecycle {
         store,
-        keys: settings
-            .wrapped_keys
-            .iter()
-            .cloned()
-            .map(Pending::new)
-            .collect(),
+        keys: wrapped_keys(),
         notices: Vec::new(),
         desired,
         gate,

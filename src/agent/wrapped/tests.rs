@@ -120,6 +120,19 @@ fn what_is_in_memory_is_used_within_the_grace_only() {
     );
 }
 
+/// A key in memory says nothing of the next pod.
+#[test]
+fn the_provider_is_asked_though_the_key_is_in_memory() {
+    let directory = memory();
+    let order = pending(&directory, Some(3600));
+    assert!(!order.is_provided());
+    write(&directory.path().join("key"), &key(1)).unwrap();
+    assert!(order.is_provided());
+    let error = order.prove().unwrap_err();
+    assert_eq!(error.code(), "MasterKeyUnavailable", "{error}");
+    assert!(error.to_string().contains("can not start without it"));
+}
+
 /// Only an outage is bridged: who is refused must not go on with what is in memory.
 #[test]
 fn the_grace_is_for_an_outage_only() {

@@ -7,6 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::duration::GoDuration;
+use super::pkcs11::Pkcs11;
 use super::vault::VaultTransit;
 use super::verification::Cron;
 use crate::api::desired::Verification;
@@ -15,7 +16,7 @@ use crate::api::method::Method;
 /// Encryption at rest of every TiKV store, old data included.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = Rule::new("!has(self.masterKeyRotationPeriod) || !(has(self.masterKey.file) || has(self.masterKey.vaultTransit))").message("this kind of master key makes no keys of its own: leave masterKeyRotationPeriod out, and name another key in masterKey when you want one"))]
+#[x_kube(validation = Rule::new("!has(self.masterKeyRotationPeriod) || !(has(self.masterKey.file) || has(self.masterKey.vaultTransit) || has(self.masterKey.pkcs11))").message("this kind of master key makes no keys of its own: leave masterKeyRotationPeriod out, and name another key in masterKey when you want one"))]
 pub struct Encryption {
     /// How data is encrypted. `plaintext` decrypts everything.
     pub method: Method,
@@ -41,7 +42,7 @@ pub struct Encryption {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(
-    validation = Rule::new("[has(self.awsKms), has(self.gcpKms), has(self.azureKeyVault), has(self.vaultTransit), has(self.file)].exists_one(one, one)").message("exactly one master key: write one of awsKms, gcpKms, azureKeyVault, vaultTransit and file")
+    validation = Rule::new("[has(self.awsKms), has(self.gcpKms), has(self.azureKeyVault), has(self.vaultTransit), has(self.pkcs11), has(self.file)].exists_one(one, one)").message("exactly one master key: write one of awsKms, gcpKms, azureKeyVault, vaultTransit, pkcs11 and file")
 )]
 pub struct MasterKey {
     /// AWS KMS, or whatever speaks its protocol.
@@ -56,6 +57,10 @@ pub struct MasterKey {
     /// The transit engine of HashiCorp Vault or OpenBao, which TiKV does not know: the agent unwraps the key into memory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vault_transit: Option<VaultTransit>,
+    /// A hardware security module, by PKCS#11, which TiKV does not know: the agent unwraps the key into memory. Needs the
+    /// image for HSMs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pkcs11: Option<Pkcs11>,
     /// A key in a Secret. Not in production.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<FileMasterKey>,

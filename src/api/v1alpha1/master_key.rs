@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::encryption::{AwsKms, AzureKeyVault, FileMasterKey, GcpKms, MasterKey};
+use super::pkcs11::Pkcs11;
 use super::policy::MasterKeyKind;
 use super::vault::VaultTransit;
 
@@ -17,6 +18,8 @@ pub enum MasterKeyChoice<'a> {
     AzureKeyVault(&'a AzureKeyVault),
     /// The transit engine of Vault.
     VaultTransit(&'a VaultTransit),
+    /// A hardware security module.
+    Pkcs11(&'a Pkcs11),
     /// A key in a Secret.
     File(&'a FileMasterKey),
 }
@@ -29,6 +32,7 @@ impl MasterKey {
             gcp_kms,
             azure_key_vault,
             vault_transit,
+            pkcs11,
             file,
         } = self;
         let mut named = [
@@ -36,6 +40,7 @@ impl MasterKey {
             gcp_kms.as_ref().map(MasterKeyChoice::GcpKms),
             azure_key_vault.as_ref().map(MasterKeyChoice::AzureKeyVault),
             vault_transit.as_ref().map(MasterKeyChoice::VaultTransit),
+            pkcs11.as_ref().map(MasterKeyChoice::Pkcs11),
             file.as_ref().map(MasterKeyChoice::File),
         ]
         .into_iter()
@@ -69,6 +74,7 @@ impl MasterKeyChoice<'_> {
             Self::GcpKms(_) => MasterKeyKind::GcpKms,
             Self::AzureKeyVault(_) => MasterKeyKind::AzureKeyVault,
             Self::VaultTransit(_) => MasterKeyKind::VaultTransit,
+            Self::Pkcs11(_) => MasterKeyKind::Pkcs11,
             Self::File(_) => MasterKeyKind::File,
         }
     }
@@ -85,6 +91,7 @@ impl MasterKeyChoice<'_> {
                     namespace.map_or(String::new(), |name| format!(" (namespace {name})"));
                 format!("{}/{} in {}{namespace}", key.mount, key.key, key.address)
             }
+            Self::Pkcs11(key) => format!("{} in token {}", key.key, key.token),
             Self::File(key) => format!("key {} of Secret {}", key.secret.key, key.secret.name),
         }
     }
@@ -93,7 +100,7 @@ impl MasterKeyChoice<'_> {
     pub const fn makes_envelopes(&self) -> bool {
         match self {
             Self::AwsKms(_) | Self::GcpKms(_) | Self::AzureKeyVault(_) => true,
-            Self::VaultTransit(_) | Self::File(_) => false,
+            Self::VaultTransit(_) | Self::Pkcs11(_) | Self::File(_) => false,
         }
     }
 
@@ -104,6 +111,7 @@ impl MasterKeyChoice<'_> {
             MasterKeyKind::GcpKms => "gcpKms",
             MasterKeyKind::AzureKeyVault => "azureKeyVault",
             MasterKeyKind::VaultTransit => "vaultTransit",
+            MasterKeyKind::Pkcs11 => "pkcs11",
             MasterKeyKind::File => "file",
         };
         match self {
@@ -120,6 +128,7 @@ impl MasterKeyChoice<'_> {
                 let namespace = key.namespace.as_deref().unwrap_or_default();
                 [kind, &key.key, &key.mount, namespace]
             }
+            Self::Pkcs11(key) => [kind, &key.key, &key.token, ""],
             Self::File(key) => [kind, &key.secret.name, &key.secret.key, ""],
         }
     }

@@ -4,6 +4,7 @@ mod cluster;
 mod duration;
 mod encryption;
 mod master_key;
+mod pkcs11;
 mod policy;
 mod rollout;
 mod rotation;
@@ -21,6 +22,7 @@ pub use encryption::{
     ReencryptionLimits, ReencryptionMode, ReencryptionPolicy, SecretKeyRef, SecretRef,
 };
 pub use master_key::MasterKeyChoice;
+pub use pkcs11::Pkcs11;
 pub use policy::{
     EncryptionPolicy, MasterKeyKind, TikvSecurityPolicy, TikvSecurityPolicySpec, TlsPolicy,
 };

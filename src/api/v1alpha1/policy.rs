@@ -107,6 +107,8 @@ pub enum MasterKeyKind {
     AzureKeyVault,
     /// The transit engine of Vault or OpenBao.
     VaultTransit,
+    /// A hardware security module, by PKCS#11.
+    Pkcs11,
     /// A key in a Secret.
     File,
 }
@@ -118,6 +120,7 @@ impl fmt::Display for MasterKeyKind {
             Self::GcpKms => "gcpKms",
             Self::AzureKeyVault => "azureKeyVault",
             Self::VaultTransit => "vaultTransit",
+            Self::Pkcs11 => "pkcs11",
             Self::File => "file",
         })
     }

@@ -257,7 +257,7 @@ pub struct EncryptionStatus {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct MasterKeyStatus {
-    /// Where it is: `awsKms`, `gcpKms`, `azureKeyVault`, `file`.
+    /// Where it is: `awsKms`, `gcpKms`, `azureKeyVault`, `vaultTransit`, `pkcs11`, `file`.
     pub kind: String,
     /// Which one it is there. Never the key.
     pub key: String,

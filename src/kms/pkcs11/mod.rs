@@ -13,12 +13,20 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use tokio::sync::Semaphore;
 
 pub use self::pin::Pin;
 use super::error::{Class, KmsError, Service};
 use super::provider::{DataKey, Kms};
 use super::rest::Failure;
 use crate::crypto::secret::SecretBytes;
+
+/// Whether this program can load a module. A static one has no loader.
+pub const LOADS_MODULES: bool = !cfg!(target_feature = "crt-static");
+
+/// Modules are asked one question at a time in the whole process. One that never answers keeps its turn and its thread;
+/// those that come later wait for the turn without a thread, and stop when they like.
+static TURN: Semaphore = Semaphore::const_new(1);
 
 /// A key and how to get at it.
 #[derive(Clone, Debug)]
@@ -58,10 +66,15 @@ impl Pkcs11 {
         }
     }
 
-    /// Modules block as long as they like, so each question has a thread of its own. One that never answers keeps it.
+    /// Modules block as long as they like, so a question has a thread of its own.
     async fn ask(&self, asking: Asking, wrapped: Vec<u8>) -> Result<Option<DataKey>, KmsError> {
+        let turn = TURN.acquire().await;
         let settings = self.settings.clone();
-        let work = move || answer(&settings, asking, &wrapped);
+        let work = move || {
+            // It is given back when the module has answered, whether somebody still waits for that or not.
+            let _turn = turn;
+            answer(&settings, asking, &wrapped)
+        };
         let done = tokio::task::spawn_blocking(work).await;
         let done = done.unwrap_or_else(|_| {
             Err(Failure::new(
@@ -120,5 +133,31 @@ impl Kms for Pkcs11 {
         self.ask(Asking::Unwrapping, wrapped.to_vec())
             .map(|done| Ok(done?.ok_or_else(|| self.nothing())?.plaintext))
             .boxed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::{Pin, Pkcs11, Settings, TURN};
+    use crate::crypto::secret::SecretBytes;
+    use crate::kms::{Class, Kms as _};
+
+    #[tokio::test]
+    async fn who_waits_for_a_module_that_hangs_may_stop_waiting() {
+        let kms = Pkcs11::new(Settings {
+            module: "/nowhere/module.so".into(),
+            token: "tikv".to_owned(),
+            key: "one".to_owned(),
+            pin: Arc::new(Pin::Given(SecretBytes::new(b"1234".to_vec()))),
+        });
+        let hangs = TURN.acquire().await.unwrap();
+        let waited = tokio::time::timeout(Duration::from_millis(20), kms.describe()).await;
+        assert!(waited.is_err(), "{waited:?}");
+        drop(hangs);
+        let error = kms.describe().await.unwrap_err();
+        assert_eq!(error.class, Class::Malformed, "{error}");
     }
 }

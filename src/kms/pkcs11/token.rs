@@ -57,7 +57,10 @@ fn with(
     let module = loaded(modules, &settings.module).map_err(failed)?;
     let slot = slot(&module, &settings.token, asking)?;
     let pin = settings.pin.read(&settings.token)?;
-    let session = module.open_ro_session(slot).map_err(failed)?;
+    // AWS CloudHSM has no sessions for reading only.
+    let session = module.open_ro_session(slot);
+    let session = session.or_else(|_| module.open_rw_session(slot));
+    let session = session.map_err(failed)?;
     let secret = AuthPin::new(pin.text.as_str().into());
     match session.login(UserType::User, Some(&secret)) {
         Ok(()) | Err(Error::Pkcs11(RvError::UserAlreadyLoggedIn, _)) => {}
@@ -120,7 +123,7 @@ fn operate(
     usable(session, key, asking)?;
     match (asking, wrapped) {
         (Asking::Unwrapping, Some(wrapped)) => {
-            let mut nonce = wrapped.nonce;
+            let mut nonce = wrapped.nonce.clone();
             let params = GcmParams::new(&mut nonce, &[], tag_bits()).map_err(failed)?;
             let plain = session.decrypt(&Mechanism::AesGcm(params), key, &wrapped.sealed);
             let plaintext = SecretBytes::new(plain.map_err(failed)?);
@@ -135,21 +138,42 @@ fn operate(
         (Asking::DataKey, _) => {
             let random = session.generate_random_vec(32).map_err(failed)?;
             let plaintext = SecretBytes::new(random);
-            let mut nonce = rng::bytes::<NONCE>()
-                .map_err(|error| Failure::new(Class::Unavailable, error.to_string()))?;
-            let sealed = {
-                let params = GcmParams::new(&mut nonce, &[], tag_bits()).map_err(failed)?;
-                let mechanism = Mechanism::AesGcm(params);
-                session
-                    .encrypt(&mechanism, key, plaintext.expose())
-                    .map_err(failed)?
-            };
-            // A module that insists on a nonce of its own has written it over ours.
-            let wrapped = Wrapped { nonce, sealed }.to_text().into_bytes();
+            let wrapped = seal(session, key, &plaintext, asking)?;
+            let wrapped = wrapped.to_text().into_bytes();
             Ok(Some(DataKey { plaintext, wrapped }))
         }
         (Asking::Description | Asking::Unwrapping, _) => Ok(None),
     }
+}
+
+/// Seals a key under a nonce of ours, unless the module insists on one of its own.
+fn seal(
+    session: &Session,
+    key: ObjectHandle,
+    plaintext: &SecretBytes,
+    asking: Asking,
+) -> Result<Wrapped, Failure> {
+    let failed = |error: Error| classify(&error, asking);
+    let encrypt = |nonce: &mut [u8; NONCE]| {
+        let params = GcmParams::new(nonce, &[], tag_bits())?;
+        session.encrypt(&Mechanism::AesGcm(params), key, plaintext.expose())
+    };
+    let mut nonce = rng::bytes::<NONCE>()
+        .map_err(|error| Failure::new(Class::Unavailable, error.to_string()))?;
+    let sealed = match encrypt(&mut nonce) {
+        // AWS CloudHSM wants zeros, and writes its own nonce over them.
+        Err(Error::Pkcs11(RvError::MechanismParamInvalid | RvError::ArgumentsBad, _)) => {
+            nonce = [0; NONCE];
+            let sealed = encrypt(&mut nonce).map_err(failed)?;
+            if nonce == [0; NONCE] {
+                let message = "the module encrypts under a nonce of zeros";
+                return Err(Failure::new(Class::Malformed, message));
+            }
+            sealed
+        }
+        other => other.map_err(failed)?,
+    };
+    Wrapped::of(&nonce, sealed)
 }
 
 fn tag_bits() -> cryptoki::types::Ulong {
@@ -190,6 +214,7 @@ fn usable(session: &Session, key: ObjectHandle, asking: Asking) -> Result<(), Fa
         AttributeType::KeyType,
         AttributeType::Encrypt,
         AttributeType::Decrypt,
+        AttributeType::ValueLen,
     ];
     let found = session
         .get_attributes(key, &wanted)
@@ -198,6 +223,11 @@ fn usable(session: &Session, key: ObjectHandle, asking: Asking) -> Result<(), Fa
         match attribute {
             Attribute::KeyType(kind) if kind != KeyType::AES => {
                 return Err(Failure::new(Class::WrongKey, "it is no AES key"));
+            }
+            // What it wraps has 256 bits and must not be weaker for it.
+            Attribute::ValueLen(length) if *length != 32 => {
+                let message = format!("it has {} bytes; 32 are needed", *length);
+                return Err(Failure::new(Class::WrongKey, message));
             }
             Attribute::Encrypt(false) => {
                 return Err(Failure::new(Class::Disabled, "CKA_ENCRYPT is false"));

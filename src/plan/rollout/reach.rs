@@ -6,7 +6,8 @@ use crate::api::ANNOTATION_SOURCE;
 use crate::api::v1alpha1::MasterKeyChoice;
 use crate::plan::observed::Observed;
 use crate::plan::pods::PodView;
-use crate::tikv::encryption_config;
+use crate::plan::wrapped;
+use crate::tikv::encryption_config::{self, MasterKeyConfig};
 
 /// Why a restart of this store would be its end for now; `None` when nothing is known to stand against it.
 ///
@@ -32,6 +33,8 @@ fn comes_with_new_credentials(observed: &Observed) -> bool {
     let encryption = observed.resource.spec.encryption.as_ref();
     match encryption.and_then(|encryption| encryption.master_key.choice()) {
         Some(MasterKeyChoice::AwsKms(key)) => key.credentials_secret.is_some(),
+        // An agent tries a PIN that was refused no second time, and would not learn that the token takes it now.
+        Some(MasterKeyChoice::Pkcs11(_)) => true,
         _ => false,
     }
 }
@@ -69,6 +72,11 @@ fn master_key(observed: &Observed, spec: &PodSpec) -> Option<String> {
         .find(derived)?;
     let texts = map.data.as_ref()?.iter();
     let toml = texts.filter(|(key, _)| key.ends_with(".toml"));
-    let keys = toml.filter_map(|(_, text)| encryption_config::parse(text).ok());
-    keys.map(|config| format!("{:?}", config.master_key)).next()
+    let mut keys = toml.filter_map(|(_, text)| encryption_config::parse(text).ok());
+    let key = keys.next()?.master_key;
+    let way = match &key {
+        MasterKeyConfig::File { path } => wrapped::way(spec, path),
+        _ => None,
+    };
+    Some(format!("{key:?} {way:?}"))
 }

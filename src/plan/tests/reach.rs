@@ -1,6 +1,7 @@
 //! A store that could not start again is not restarted; and what the status says of the master key.
 
 use jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 
 use super::world::{World, spec};
 use crate::api::report::{Finding, KeyCheck, Severity};
@@ -92,6 +93,68 @@ fn an_agent_with_old_credentials_does_not_forbid_the_restart_that_brings_new_one
         .keys
         .insert("tikv-1".into(), lost("MasterKeyDenied", now));
     world.seen.resource.spec.rotate.data_key = Some("now".into());
+    world.settle();
+}
+
+fn vault(address: &str) -> serde_json::Value {
+    json!({"vaultTransit": {"address": address, "key": "k", "auth": {"kubernetes": {"role": "tikv"}}}})
+}
+
+fn pods_deleted(world: &World, from: usize) -> usize {
+    let lines = world.log[from..].iter();
+    lines.filter(|line| line.starts_with("DeletePod")).count()
+}
+
+/// The agent asks Vault, and not only the key in memory: a store that runs from memory alone is left running.
+#[test]
+fn a_store_that_vault_is_closed_to_is_not_restarted_unless_it_would_ask_elsewhere() {
+    let mut spec = spec();
+    spec["encryption"]["masterKey"] = vault("https://vault:8200");
+    let mut world = World::new(spec, true);
+    world.settle();
+    let now = world.now;
+    for pod in ["tikv-0", "tikv-1", "tikv-2"] {
+        world
+            .keys
+            .insert(pod.into(), lost("MasterKeyUnavailable", now));
+    }
+    let from = world.log.len();
+    world.seen.resource.spec.rotate.data_key = Some("now".into());
+    let grace = &mut world
+        .seen
+        .resource
+        .spec
+        .encryption
+        .as_mut()
+        .unwrap()
+        .master_key;
+    grace.vault_transit.as_mut().unwrap().offline_grace = Some("1h".parse().unwrap());
+    for _ in 0..100 {
+        world.reconcile(None);
+    }
+    assert_eq!(
+        pods_deleted(&world, from),
+        0,
+        "the same Vault would be asked"
+    );
+    let (_, reason, _) = reachable(&world.reconcile(None));
+    assert_eq!(reason, "StoreCutOff");
+
+    // Vault has moved, and the operator has proven the key at its new address.
+    let encryption = world.seen.resource.spec.encryption.as_mut().unwrap();
+    encryption.master_key = serde_json::from_value(vault("https://elsewhere:8200")).unwrap();
+    for _ in 0..200 {
+        world.reconcile(None);
+        let moved = world.seen.tikv.pods.iter().filter(|pod| {
+            let spec = format!("{:?}", pod.spec);
+            spec.contains("elsewhere")
+        });
+        let names: Vec<String> = moved.filter_map(|pod| pod.metadata.name.clone()).collect();
+        for name in names {
+            world.keys.remove(&name);
+        }
+    }
+    assert_eq!(pods_deleted(&world, from), 3);
     world.settle();
 }
 

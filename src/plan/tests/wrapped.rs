@@ -133,7 +133,9 @@ fn tikv_sees_the_key_in_memory_and_nothing_that_unwraps_it() {
         (order.file, order.offline_grace_seconds),
         (file, Some(3600))
     );
-    let Unwrapper::VaultTransit(by) = order.by;
+    let Unwrapper::VaultTransit(by) = order.by else {
+        panic!("{:?}", order.by);
+    };
     assert_eq!((by.mount.as_str(), by.key.as_str()), ("transit", "tikv"));
 }
 

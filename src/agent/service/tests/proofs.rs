@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use super::{Case, Script, problem};
 use crate::agent::service::board::Board;
-use crate::agent::service::key_watch::{KeyPace, KeyWatch};
+use crate::agent::service::key_watch::{KeyPace, KeyWatch, with_providers};
 use crate::agent::service::stop::Stop;
+use crate::agent::wrapped::tests as wrapped;
 
 const PROOF: &str = r#"{"generation":4,"method":"aes256-ctr","reencrypt":true,
     "proof":{"notBefore":"2026-01-01T00:00:00Z","bytesPerSecond":1000}}"#;
@@ -90,4 +91,28 @@ fn a_master_key_that_fails_and_comes_back_is_told_with_its_last_success() {
     stop.ask();
     drop(ask);
     thread.join().unwrap();
+}
+
+/// TiKV has the key in memory and opens its store with it; whoever wraps the key is gone, so a new pod would not start.
+#[test]
+fn a_store_that_runs_from_memory_alone_is_told() {
+    let memory = wrapped::memory();
+    let keys = || vec![wrapped::pending(&memory, Some(3600))];
+    let mut early = with_providers(Box::new(|| Some(Ok(()))), keys());
+    assert!(early().is_none(), "nothing to open with yet");
+    wrapped::write(&memory.path().join("key"), &wrapped::key(1)).unwrap();
+
+    let mut empty = with_providers(Box::new(|| None), keys());
+    assert!(empty().is_none(), "there is nothing that it protects");
+    let wrong = || Some(Err(problem("MasterKeyWrong")));
+    let mut wrong = with_providers(Box::new(wrong), keys());
+    assert_eq!(wrong().unwrap().unwrap_err().code, "MasterKeyWrong");
+
+    let mut alone = with_providers(Box::new(|| Some(Ok(()))), keys());
+    let told = alone().unwrap().unwrap_err();
+    assert_eq!(told.code, "MasterKeyUnavailable", "{}", told.message);
+    assert!(told.remedy.contains("Vault"), "{}", told.remedy);
+
+    let mut spared = with_providers(Box::new(|| Some(Ok(()))), Vec::new());
+    assert_eq!(spared(), Some(Ok(())), "a key that TiKV knows");
 }

@@ -1,0 +1,20 @@
+"""The report for auditors, made by the program itself with the operator's rights."""
+
+import json
+from typing import Any
+
+from lib import kube
+from lib.console import Failure
+from lib.scenario import operator, resource
+
+
+def report(namespace: str) -> dict[str, Any]:
+    """The report of a case's `TikvSecurity`."""
+    target = ["exec", f"--namespace={operator.NAMESPACE}", f"deployment/{operator.RELEASE}", "--"]
+    command = ["/tikv-security", "report", resource.NAME, f"--namespace={namespace}", "--output=json"]
+    done = kube.try_kubectl(*target, *command)
+    # The exit code tells whether everything is proven, which the report itself says as well.
+    try:
+        return dict(json.loads(done.stdout))
+    except ValueError as error:
+        raise Failure(f"no report: {done.stderr.strip()}") from error
