@@ -4,8 +4,10 @@ pub mod agent;
 pub mod agent_ready;
 pub mod bench;
 pub mod certificate;
+pub mod client_config;
 pub mod crds;
 pub mod diff;
+pub mod kubeconfig;
 pub mod operator;
 pub mod reference;
 pub mod render;
@@ -50,6 +52,7 @@ enum Command {
     AgentReady(agent_ready::AgentReadyArgs),
     Bench(bench::BenchArgs),
     Certificate(certificate::CertificateArgs),
+    ClientConfig(client_config::ClientConfigArgs),
     Operator(operator::OperatorArgs),
     Render(render::RenderArgs),
     Report(report::ReportArgs),
@@ -76,6 +79,7 @@ pub fn main() -> ExitCode {
         Command::AgentReady(args) => agent_ready::run(&args),
         Command::Bench(args) => bench::main(&args),
         Command::Certificate(args) => certificate::main(&args),
+        Command::ClientConfig(args) => client_config::main(&args),
         Command::Operator(args) => operator::main(args),
         Command::Render(args) => render::main(&args),
         Command::Report(args) => report::main(&args),

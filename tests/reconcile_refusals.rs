@@ -428,7 +428,7 @@ async fn what_we_ship_is_accepted_to_the_letter() {
         .collect();
     files.push("manifests/install.yaml".into());
     assert!(files.len() > 4, "{files:?}");
-    for namespace in ["tikv", "tikv-security"] {
+    for namespace in ["tikv", "tikv-security", "shop"] {
         let made =
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}});
         let made: Namespace = serde_json::from_value(made).unwrap();

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Namespace, Pod, Secret};
+use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret};
 use k8s_openapi::api::rbac::v1::{
     ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, RoleRef, Subject,
 };
@@ -21,7 +21,9 @@ use reconcile::apiserver::{ApiServer, OPERATOR};
 use reconcile::world::World;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
-use tikv_security::api::v1alpha1::{TikvSecurity, TikvSecurityPolicy, TikvVolume};
+use tikv_security::api::v1alpha1::{
+    TikvClientCertificate, TikvSecurity, TikvSecurityPolicy, TikvVolume,
+};
 use tikv_security::operator::lease::LeaseConfig;
 use tikv_security::operator::run::Options;
 
@@ -177,6 +179,7 @@ async fn a_whole_life_uses_each_right_of_the_chart_and_needs_no_other() {
     let granted = install(&world).await;
     let options = Options {
         namespaces: Vec::new(),
+        client_namespaces: Vec::new(),
         agent_image: "registry.test/tikv-security:test".to_owned(),
         ignore_policies: false,
         account: None,
@@ -215,6 +218,9 @@ async fn a_whole_life_uses_each_right_of_the_chart_and_needs_no_other() {
         .iter()
         .map(|volume| volume.status.as_ref().unwrap().encrypted.clone());
     assert_eq!(shares.collect::<Vec<_>>(), vec![Some("100%".to_owned()); 3]);
+
+    // A client, and the CA's certificates for a namespace that has them no longer afterwards.
+    clients(&world).await;
 
     // Another method: each store once more, and nothing of TLS again.
     change(&world, json!({"encryption": {"method": "aes128-ctr"}})).await;
@@ -339,6 +345,49 @@ async fn a_whole_life_uses_each_right_of_the_chart_and_needs_no_other() {
         unused.is_empty(),
         "in the chart's rules and never called: {unused:?}"
     );
+}
+
+/// A client certificate in this namespace, and CA certificates in the operator's for a while.
+async fn clients(world: &World) {
+    let asked = json!({
+        "apiVersion": "security.tikv.org/v1alpha1", "kind": "TikvClientCertificate",
+        "metadata": {"name": "orders"}, "spec": {"securityRef": {"name": "demo"}},
+    });
+    let asked: TikvClientCertificate = serde_json::from_value(asked).unwrap();
+    let certificates = world.api::<TikvClientCertificate>();
+    certificates
+        .create(&PostParams::default(), &asked)
+        .await
+        .unwrap();
+    let ready = async || {
+        let status = certificates.get("orders").await.unwrap().status;
+        let conditions = status.unwrap_or_default().conditions;
+        conditions.iter().any(|one| one.status == "True")
+    };
+    world.until("the client is ready", ready).await;
+    // Another form of it is a change of the Secret that is there.
+    let stores = Patch::Merge(json!({"spec": {"pkcs12": {}}}));
+    let params = PatchParams::default();
+    certificates
+        .patch("orders", &params, &stores)
+        .await
+        .unwrap();
+    let secrets = world.api::<Secret>();
+    world
+        .until("the stores are there", async || {
+            let data = secrets.get("orders").await.unwrap().data;
+            data.unwrap_or_default().contains_key("keystore.p12")
+        })
+        .await;
+    let maps = Api::<ConfigMap>::namespaced(world.client.clone(), HOME);
+    for (chosen, there) in [(json!([HOME]), true), (Value::Null, false)] {
+        change(world, json!({"tls": {"trust": {"namespaces": chosen}}})).await;
+        world
+            .until("the CA's certificates follow the choice", async || {
+                maps.get_opt("demo-ca-bundle").await.unwrap().is_some() == there
+            })
+            .await;
+    }
 }
 
 async fn serials(world: &World) -> Vec<String> {

@@ -16,6 +16,12 @@ pub const VERSION: &str = "v1alpha1";
 pub const MANAGER: &str = "tikv-security";
 /// Label on every object made for a `TikvSecurity`; its value is that object's name.
 pub const LABEL_NAME: &str = "security.tikv.org/name";
+/// Label on the Secret of a `TikvClientCertificate`; its value is that object's name.
+pub const LABEL_CLIENT: &str = "security.tikv.org/client-certificate";
+/// Label on a ConfigMap of CA certificates in another namespace: the name of the `TikvSecurity`.
+pub const LABEL_TRUST: &str = "security.tikv.org/trust";
+/// Label on the same: the namespace of the `TikvSecurity`.
+pub const LABEL_NAMESPACE: &str = "security.tikv.org/namespace";
 /// Finalizer on `TikvSecurity`.
 pub const FINALIZER: &str = "security.tikv.org/cleanup";
 /// Port of the agent's HTTPS server.

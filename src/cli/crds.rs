@@ -9,7 +9,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
 };
 use kube::CustomResourceExt;
 
-use crate::api::v1alpha1::{TikvSecurity, TikvSecurityPolicy, TikvVolume};
+use crate::api::v1alpha1::{TikvClientCertificate, TikvSecurity, TikvSecurityPolicy, TikvVolume};
 
 /// Prints the custom resource definitions as YAML, for `kubectl apply --server-side -f -`.
 #[derive(Args, Debug)]
@@ -73,9 +73,10 @@ pub fn reference() -> String {
     text
 }
 
-fn definitions() -> [CustomResourceDefinition; 3] {
+fn definitions() -> [CustomResourceDefinition; 4] {
     [
         TikvSecurity::crd(),
+        TikvClientCertificate::crd(),
         TikvSecurityPolicy::crd(),
         TikvVolume::crd(),
     ]

@@ -15,6 +15,9 @@ pub struct OperatorArgs {
     /// Namespaces to look after, separated by commas; all when absent
     #[arg(long, env = "TIKV_SECURITY_NAMESPACES", value_delimiter = ',')]
     namespaces: Vec<String>,
+    /// More namespaces whose TikvClientCertificate objects are looked after, and to which CA certificates may go, separated by commas
+    #[arg(long, env = "TIKV_SECURITY_CLIENT_NAMESPACES", value_delimiter = ',')]
+    client_namespaces: Vec<String>,
     /// Image of the agent that is put beside TiKV; the operator's own image
     #[arg(long, env = "TIKV_SECURITY_IMAGE")]
     image: String,
@@ -61,11 +64,8 @@ const LEASE: Duration = Duration::from_secs(15);
 pub fn main(args: OperatorArgs) -> ExitCode {
     log(args.log_format);
     let options = Options {
-        namespaces: args
-            .namespaces
-            .into_iter()
-            .filter(|one| !one.is_empty())
-            .collect(),
+        namespaces: named(args.namespaces),
+        client_namespaces: named(args.client_namespaces),
         agent_image: args.image,
         ignore_policies: args.ignore_policies,
         account: args.service_account.map(|name| Account {
@@ -97,6 +97,11 @@ pub fn main(args: OperatorArgs) -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// An empty variable is one empty name.
+fn named(all: Vec<String>) -> Vec<String> {
+    all.into_iter().filter(|one| !one.is_empty()).collect()
 }
 
 /// An identity for an operator outside of a pod.

@@ -49,6 +49,10 @@ What does a port really serve, and what does it accept that it should refuse? Fr
 ```sh
 tikv-security certificate probe basic-tikv-0.basic-tikv-peer.tikv.svc:20160 --ca ca.crt --cert tls.crt --key tls.key
 ```
+How does an application use its client certificate? Mount, PD's addresses and code; ends with 8 while the certificate is not ready:
+```sh
+kubectl tikv-security client-config orders --namespace shop --for java
+```
 A volume that is mounted elsewhere, for example in a rescue pod: entries of `file.dict` are paths as TiKV sees them.
 ```sh
 tikv-security inspect /mnt/volume --seen-as /var/lib/tikv --master-key-file master.key

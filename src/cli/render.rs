@@ -118,6 +118,7 @@ pub fn rendered(files: &[(String, String)], image: &str) -> Result<String, Rende
         policies: Vec::new(),
         namespace_labels: BTreeMap::new(),
         secrets: BTreeMap::new(),
+        bundles: BTreeMap::new(),
         agent_config: None,
         volumes: BTreeMap::new(),
         pd_state: PdState::NotAsked,

@@ -15,11 +15,12 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use super::error::Error;
 use super::master_key;
 use super::objects::Objects;
-use super::observe::secrets::{CA, CERTIFICATE, KEY, authority};
+use super::observe::secrets::{CA, CERTIFICATE, KEY, authority, field};
 use super::reconcile::Context;
+use super::report;
 use crate::api::ANNOTATION_APPLIED;
 use crate::api::v1alpha1::TikvSecurity;
-use crate::plan::action::Action;
+use crate::plan::action::{Action, Note};
 use crate::plan::names::WRAPPED_KEY;
 use crate::tikv::pd::{Maintenance, PdClient, PdError};
 use crate::tls::authority::{Authority, IssueError};
@@ -97,10 +98,62 @@ impl Applier<'_> {
                 sent.map_err(pd("giving PD's maintenance lock back".to_owned()))
             }
             Action::DeletePod { name, uid, .. } => objects.delete_pod(name, uid).await,
+            Action::PublishTrust { metadata, from } => {
+                let done = self.publish_trust(metadata, from).await;
+                self.elsewhere(metadata.namespace.as_deref(), done).await;
+                Ok(())
+            }
+            Action::WithdrawTrust {
+                namespace,
+                name,
+                uid,
+            } => {
+                let done = objects.within(namespace);
+                let done = done.delete_exactly::<ConfigMap>(name, uid).await;
+                self.elsewhere(Some(namespace), done).await;
+                Ok(())
+            }
             Action::DeleteConfigMap { name, uid } => {
                 objects.delete_exactly::<ConfigMap>(name, uid).await
             }
         }
+    }
+
+    async fn publish_trust(&self, metadata: &ObjectMeta, from: &str) -> Result<(), Error> {
+        let stored: Option<Secret> = self.objects.get(from).await?;
+        let stored = stored.ok_or_else(|| Error::Gone(format!("Secret {from} is not there")))?;
+        let bundle =
+            field(&stored, CA).map_err(|why| Error::Malformed(format!("Secret {from}: {why}")))?;
+        let map = ConfigMap {
+            metadata: metadata.clone(),
+            data: Some([(CA.to_owned(), String::from_utf8_lossy(bundle).into_owned())].into()),
+            ..ConfigMap::default()
+        };
+        let namespace = metadata.namespace.as_deref().unwrap_or_default();
+        let objects = self.objects.within(namespace);
+        let name = metadata.name.as_deref().unwrap_or_default();
+        match objects.get::<ConfigMap>(name).await? {
+            None => objects.create(&map).await.map(drop),
+            Some(found) => {
+                let patch = serde_json::json!({
+                    "metadata": {"resourceVersion": found.metadata.resource_version},
+                    "data": map.data,
+                });
+                objects.merge::<ConfigMap>(name, &patch).await.map(drop)
+            }
+        }
+    }
+
+    /// What failed in a namespace of somebody else is told, and tried again by the next reconcile.
+    async fn elsewhere(&self, namespace: Option<&str>, done: Result<(), Error>) {
+        let Err(error) = done else { return };
+        tracing::warn!(?namespace, %error, "CA certificates in another namespace");
+        let note = Note {
+            warning: true,
+            reason: "TrustNotPublished".to_owned(),
+            message: error.to_string(),
+        };
+        report::events(&self.context.recorder, self.resource, &[note]).await;
     }
 
     async fn wrap_master_key(&self, metadata: &ObjectMeta) -> Result<(), Error> {

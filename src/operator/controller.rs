@@ -3,10 +3,7 @@
 //! All watches are for metadata only. A reconcile reads what it needs from the API server itself, so it never
 //! plans on less than it wrote last time, and no Secret of anybody else is ever held in memory.
 
-use std::collections::HashMap;
-use std::fmt::Debug;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
 use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -15,19 +12,17 @@ use kube::core::PartialObjectMeta;
 use kube::runtime::controller::{Action, Config, applier, trigger_self};
 use kube::runtime::reflector::{self, ObjectRef};
 use kube::runtime::{WatchStreamExt as _, predicates, watcher};
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Client, ResourceExt as _};
 
-use super::error::{Class, Error, pause};
+use super::error::Error;
 use super::objects::Kind;
+use super::queue::{DEBOUNCE, Failures, api, key, labelled, predicates_config};
 use super::reconcile::{Context, reconcile};
 use crate::api::LABEL_NAME;
 use crate::api::v1alpha1::{TikvSecurity, TikvVolume};
 
 /// What the queue holds.
 type Subject = PartialObjectMeta<TikvSecurity>;
-
-/// Changes that come close together are one reconcile.
-const DEBOUNCE: Duration = Duration::from_millis(300);
 
 /// Reconciles until `shutdown`; a reconcile that runs then is finished.
 pub async fn run(
@@ -61,7 +56,7 @@ pub async fn run(
     let reconciler = move |subject: Arc<Subject>, context: Arc<Context>| {
         let reset = reset.clone();
         Box::pin(async move {
-            let key = key(&subject);
+            let key = key(&*subject);
             let again = Box::pin(reconcile(&subject, &context)).await?;
             reset.forget(&key);
             Ok::<_, Error>(Action::requeue(again))
@@ -71,7 +66,7 @@ pub async fn run(
         let (namespace, name) = (subject.namespace().unwrap_or_default(), subject.name_any());
         let class = error.class();
         context.metrics.failed(&namespace, &name, class.name());
-        let again = policy.next(&key(&subject), class);
+        let again = policy.next(&key(&*subject), class);
         tracing::warn!(%namespace, %name, class = %class.name(), ?again, %error, "reconcile failed");
         Action::requeue(again)
     };
@@ -94,26 +89,12 @@ pub async fn run(
     .await;
 }
 
-fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
-where
-    K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
-{
-    namespace.map_or_else(
-        || Api::all(client.clone()),
-        |namespace| Api::namespaced(client.clone(), namespace),
-    )
-}
-
-fn predicates_config() -> kube::runtime::PredicateConfig {
-    kube::runtime::PredicateConfig::default()
-}
-
 /// The owners of objects that carry our label, at each change of such an object.
 fn owned<K: Kind + Send + 'static>(
     client: &Client,
     namespace: Option<&str>,
 ) -> impl Stream<Item = Result<ObjectRef<Subject>, watcher::Error>> + use<K> {
-    labelled::<K>(client, namespace).try_filter_map(async |object| Ok(owner(&object)))
+    labelled::<K>(client, namespace, LABEL_NAME).try_filter_map(async |object| Ok(owner(&object)))
 }
 
 /// As `owned`, but not at changes of the status, which is ours.
@@ -121,55 +102,13 @@ fn owned_settled<K: Kind + Send + 'static>(
     client: &Client,
     namespace: Option<&str>,
 ) -> impl Stream<Item = Result<ObjectRef<Subject>, watcher::Error>> + use<K> {
-    labelled::<K>(client, namespace)
+    labelled::<K>(client, namespace, LABEL_NAME)
         .predicate_filter(predicates::generation, predicates_config())
         .try_filter_map(async |object| Ok(owner(&object)))
-}
-
-fn labelled<K: Kind + Send + 'static>(
-    client: &Client,
-    namespace: Option<&str>,
-) -> impl Stream<Item = Result<PartialObjectMeta<K>, watcher::Error>> + use<K> {
-    let config = watcher::Config::default().labels(LABEL_NAME);
-    watcher(api::<PartialObjectMeta<K>>(client, namespace), config)
-        .default_backoff()
-        .touched_objects()
 }
 
 fn owner<K: Kind>(object: &PartialObjectMeta<K>) -> Option<ObjectRef<Subject>> {
     let name = object.labels().get(LABEL_NAME)?;
     let namespace = object.namespace()?;
     Some(ObjectRef::new(name).within(&namespace))
-}
-
-fn key(subject: &Subject) -> String {
-    format!(
-        "{}/{}",
-        subject.namespace().unwrap_or_default(),
-        subject.name_any()
-    )
-}
-
-/// Failures in a row, only to space the attempts; nothing is lost with them.
-#[derive(Debug, Default)]
-struct Failures(Mutex<HashMap<String, u32>>);
-
-impl Failures {
-    fn next(&self, key: &str, class: Class) -> Duration {
-        let attempt = self.0.lock().map_or(0, |mut failures| {
-            let count = failures.entry(key.to_owned()).or_default();
-            *count += 1;
-            *count - 1
-        });
-        let mut dice = [0_u8; 8];
-        // Without random numbers there is no jitter, and that is all.
-        let _ = getrandom::fill(&mut dice);
-        pause(class, attempt, u64::from_le_bytes(dice))
-    }
-
-    fn forget(&self, key: &str) {
-        if let Ok(mut failures) = self.0.lock() {
-            failures.remove(key);
-        }
-    }
 }

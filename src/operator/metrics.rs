@@ -83,6 +83,8 @@ pub struct Metrics {
     verified: Family<Labelled, Gauge>,
     verification_failed: Family<Labelled, Gauge>,
     verification_overdue: Family<Labelled, Gauge>,
+    client_not_after: Family<Owner, Gauge>,
+    client_ready: Family<Owner, Gauge>,
     drift: Family<Labelled, Gauge>,
     drifts: Family<Labelled, Counter>,
     /// What was shown last: what is not there any more must go, or it would be alerted on for ever.
@@ -124,6 +126,14 @@ impl Default for Metrics {
             "master_key_latency_milliseconds",
             "How long the operator's last question to the master key took",
         );
+        let client_not_after = single(
+            "client_certificate_not_after_seconds",
+            "End of validity of the certificate of a TikvClientCertificate, Unix time",
+        );
+        let client_ready = single(
+            "client_certificate_ready",
+            "1 when a TikvClientCertificate is Ready",
+        );
         let mut gauge = |name: &str, help: &str| {
             let family = Family::<Labelled, Gauge>::default();
             registry.register(name, help, family.clone());
@@ -163,6 +173,8 @@ impl Default for Metrics {
                 "drift",
                 "Differences between what this operator made and what is there now, by kind of object",
             ),
+            client_not_after,
+            client_ready,
             drifts,
             registry,
             reconciles,
@@ -200,6 +212,25 @@ impl Metrics {
         self.drifts
             .get_or_create(&labelled(namespace, name, kind))
             .inc_by(count);
+    }
+
+    /// What is true of one `TikvClientCertificate`: whether it is Ready, and the end of its certificate, Unix time.
+    pub fn client(&self, namespace: &str, name: &str, ready: bool, not_after: Option<i64>) {
+        let whose = owner(namespace, name);
+        self.client_ready
+            .get_or_create(&whose)
+            .set(i64::from(ready));
+        match not_after {
+            Some(end) => drop(self.client_not_after.get_or_create(&whose).set(end)),
+            None => drop(self.client_not_after.remove(&whose)),
+        }
+    }
+
+    /// One `TikvClientCertificate` is gone.
+    pub fn client_gone(&self, namespace: &str, name: &str) {
+        let whose = owner(namespace, name);
+        self.client_ready.remove(&whose);
+        self.client_not_after.remove(&whose);
     }
 
     /// All numbers about one `TikvSecurity` from now on; those that are not among them go. None when it is gone.

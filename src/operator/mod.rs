@@ -2,6 +2,7 @@
 
 mod agents;
 mod apply;
+mod client_certificate;
 mod controller;
 pub mod error;
 pub mod health;
@@ -11,6 +12,7 @@ pub mod metrics;
 mod objects;
 mod observe;
 mod probes;
+mod queue;
 mod reconcile;
 mod report;
 pub mod run;

@@ -12,7 +12,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::error::Error;
-use crate::api::v1alpha1::{TikvSecurity, TikvSecurityStatus, TikvVolume};
+use crate::api::v1alpha1::{TikvClientCertificate, TikvSecurity, TikvSecurityStatus, TikvVolume};
 use crate::api::{FINALIZER, LABEL_NAME, MANAGER};
 
 /// Kinds in a namespace that can be read and written.
@@ -51,6 +51,14 @@ impl Objects {
             namespace: namespace.to_owned(),
             owner: owner.to_owned(),
             owner_uid: owner_uid.to_owned(),
+        }
+    }
+
+    /// The same owner's objects in another namespace.
+    pub fn within(&self, namespace: &str) -> Self {
+        Self {
+            namespace: namespace.to_owned(),
+            ..self.clone()
         }
     }
 
@@ -223,6 +231,15 @@ impl Objects {
     /// Writes the status of a volume object.
     pub async fn put_volume_status(&self, volume: &TikvVolume) -> Result<(), Error> {
         self.apply_status(volume, None, None).await
+    }
+
+    /// Writes the status of a client certificate, if it is still the one with the same UID.
+    pub async fn put_client_status(
+        &self,
+        certificate: &TikvClientCertificate,
+    ) -> Result<(), Error> {
+        let uid = certificate.uid();
+        self.apply_status(certificate, uid, None).await
     }
 
     async fn apply_status<K: Kind>(

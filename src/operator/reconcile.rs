@@ -21,11 +21,12 @@ use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, ResourceExt as _};
 
 use super::apply::Applier;
+use super::client_certificate::References;
 use super::error::{Class, Error};
 use super::master_key::{Account, Clients, Proofs};
 use super::metrics::Metrics;
 use super::objects::Objects;
-use super::observe::{View, observe};
+use super::observe::{Distributed, View, observe};
 use super::probes::Probes;
 use super::report;
 use crate::api::MANAGER;
@@ -44,16 +45,23 @@ pub struct Context {
     pub(super) proofs: Proofs,
     pub(super) clients: Clients,
     pub(super) recorder: Recorder,
+    pub(super) references: References,
+    pub(super) distributed: Distributed,
+    namespaces: Vec<String>,
+    client_namespaces: Vec<String>,
 }
 
 impl Context {
-    /// With an empty memory.
+    /// With an empty memory. `namespaces` are those in which `TikvSecurity` objects are looked after, all when empty;
+    /// `client_namespaces` those in which clients are, besides.
     pub fn new(
         client: Client,
         metrics: Arc<Metrics>,
         agent_image: String,
         heeds_policies: bool,
         account: Option<Account>,
+        namespaces: Vec<String>,
+        client_namespaces: Vec<String>,
     ) -> Self {
         let reporter = Reporter {
             controller: MANAGER.to_owned(),
@@ -69,7 +77,33 @@ impl Context {
             probes: Probes::default(),
             proofs: Proofs::default(),
             clients: Clients::default(),
+            references: References::default(),
+            distributed: Distributed::default(),
+            namespaces,
+            client_namespaces,
         }
+    }
+
+    /// Whether `TikvSecurity` objects of this namespace are looked after.
+    pub(super) fn looks_after(&self, namespace: &str) -> bool {
+        self.namespaces.is_empty() || self.namespaces.iter().any(|one| one == namespace)
+    }
+
+    /// Whether clients may be in this namespace.
+    pub(super) fn reaches(&self, namespace: &str) -> bool {
+        self.looks_after(namespace) || self.client_namespaces.iter().any(|one| one == namespace)
+    }
+
+    /// Where clients may be: each namespace by itself, or all at once.
+    pub(super) fn client_scopes(&self) -> Vec<Option<String>> {
+        if self.namespaces.is_empty() {
+            return vec![None];
+        }
+        let both = self.namespaces.iter().chain(&self.client_namespaces);
+        let mut all: Vec<Option<String>> = both.cloned().map(Some).collect();
+        all.sort();
+        all.dedup();
+        all
     }
 }
 

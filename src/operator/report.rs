@@ -1,7 +1,6 @@
 //! Tells people and Prometheus what is true: status, volume objects, events, metrics. Writes only what changed.
 
 use jiff::SignedDuration;
-use kube::Resource as _;
 use kube::ResourceExt as _;
 use kube::runtime::events::{Event, EventType, Recorder};
 
@@ -102,7 +101,10 @@ fn same_answer(told: &KeyCheck, now: &KeyCheck) -> bool {
 }
 
 /// Publishes events. One that can not be published is logged: nothing may depend on events.
-pub(super) async fn events(recorder: &Recorder, resource: &TikvSecurity, notes: &[Note]) {
+pub(super) async fn events<K>(recorder: &Recorder, resource: &K, notes: &[Note])
+where
+    K: kube::Resource<DynamicType = ()>,
+{
     for note in notes {
         let event = Event {
             type_: if note.warning {

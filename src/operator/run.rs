@@ -24,6 +24,9 @@ use crate::api::v1alpha1::TikvSecurity;
 pub struct Options {
     /// Namespaces to look after; all when empty.
     pub namespaces: Vec<String>,
+    /// More namespaces in which `TikvClientCertificate` objects are looked after, and to which CA certificates may go. Without
+    /// meaning when `namespaces` is empty.
+    pub client_namespaces: Vec<String>,
     /// Image of the agent; the operator's own.
     pub agent_image: String,
     /// True: `TikvSecurityPolicy` objects are not read, because the right to is lacking.
@@ -87,6 +90,8 @@ pub async fn run_until(
         options.agent_image.clone(),
         !options.ignore_policies,
         options.account.clone(),
+        options.namespaces.clone(),
+        options.client_namespaces.clone(),
     ));
     let work = lead(client.clone(), options, context, stopping.clone());
     let side = future::join(
@@ -149,20 +154,29 @@ async fn control(options: &Options, context: &Arc<Context>, stopping: &watch::Re
         () = until_served(&context.client) => {}
         () = signalled(&mut told) => return,
     }
-    let all = vec![None];
-    let some = options.namespaces.iter().cloned().map(Some).collect();
-    let scopes = if options.namespaces.is_empty() {
-        all
+    let clusters: Vec<Option<String>> = if options.namespaces.is_empty() {
+        vec![None]
     } else {
-        some
+        options.namespaces.iter().cloned().map(Some).collect()
     };
-    tracing::info!(namespaces = ?options.namespaces, "watching");
-    let loops = scopes.into_iter().map(|namespace| {
+    tracing::info!(namespaces = ?options.namespaces, clients = ?options.client_namespaces, "watching");
+    let stop = || {
         let mut told = stopping.clone();
-        let stop = async move { signalled(&mut told).await };
-        super::controller::run(context.clone(), namespace, options.concurrency, stop)
+        async move { signalled(&mut told).await }
+    };
+    let securities = clusters.iter().cloned().map(|namespace| {
+        super::controller::run(context.clone(), namespace, options.concurrency, stop())
     });
-    future::join_all(loops).await;
+    let certificates = context.client_scopes().into_iter().map(|namespace| {
+        super::client_certificate::controller::run(
+            context.clone(),
+            namespace,
+            clusters.clone(),
+            options.concurrency,
+            stop(),
+        )
+    });
+    future::join(future::join_all(securities), future::join_all(certificates)).await;
 }
 
 async fn signalled(stopping: &mut watch::Receiver<bool>) {

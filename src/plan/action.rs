@@ -118,6 +118,22 @@ pub enum Action {
         /// Its UID.
         uid: String,
     },
+    /// `ca.crt` of the Secret `from` goes into a ConfigMap of another namespace. What others prevent there stops nothing here.
+    PublishTrust {
+        /// Name, namespace and labels of the ConfigMap.
+        metadata: Box<ObjectMeta>,
+        /// The Secret.
+        from: String,
+    },
+    /// The ConfigMap of a namespace that is not to have it any more is deleted, if it is still the one with this UID.
+    WithdrawTrust {
+        /// The namespace.
+        namespace: String,
+        /// Its name.
+        name: String,
+        /// Its UID.
+        uid: String,
+    },
     /// The finalizer goes; the resource is gone then.
     RemoveFinalizer,
 }
@@ -152,6 +168,8 @@ impl Action {
             Self::ReleaseMaintenance { .. } => "ReleaseMaintenance",
             Self::DeletePod { .. } => "DeletePod",
             Self::DeleteConfigMap { .. } => "DeleteConfigMap",
+            Self::PublishTrust { .. } => "PublishTrust",
+            Self::WithdrawTrust { .. } => "WithdrawTrust",
             Self::RemoveFinalizer => "RemoveFinalizer",
         }
     }

@@ -4,12 +4,14 @@ use jiff::{SignedDuration, Timestamp};
 
 pub mod action;
 pub mod checks;
+pub mod client_certificate;
 pub mod clock;
 pub mod compaction;
 pub mod conditions;
 pub mod desired;
 pub mod detect;
 pub mod drift;
+pub mod endpoints;
 pub mod finish;
 pub mod key_status;
 pub mod keys;
@@ -28,6 +30,7 @@ pub mod schedule;
 pub mod stage;
 pub mod template;
 pub mod tls;
+pub mod trust;
 pub mod verification;
 pub mod versions;
 pub mod volumes;
@@ -392,6 +395,9 @@ fn assemble(
     now: Timestamp,
 ) -> Plan {
     let before = observed.resource.status.as_ref();
+    let mut status = status;
+    let mut actions = actions;
+    status.pd_endpoints = endpoints::of_pd(observed);
     let mut events = conditions::warnings(before, &status);
     events.extend(drift::notes(before, &status));
     let ready =
@@ -410,6 +416,11 @@ fn assemble(
     } else {
         SignedDuration::from_secs(5)
     };
+    // Last, and of no weight for when to look again: what happens in other namespaces must not hold up this one.
+    if observed.resource.metadata.deletion_timestamp.is_none() {
+        actions.extend(trust::actions(observed));
+        status.trust = trust::statuses(observed);
+    }
     Plan {
         persist_first: false,
         actions,

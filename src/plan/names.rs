@@ -43,6 +43,16 @@ pub fn authority_secret(resource: &str) -> String {
     format!("{resource}-ca")
 }
 
+/// Name of the Secret of the CA that is to come, while a rotation lasts.
+pub fn next_authority_secret(resource: &str) -> String {
+    format!("{resource}-ca-next")
+}
+
+/// Name of the ConfigMap with the CA's certificates in other namespaces.
+pub fn bundle_config(resource: &str) -> String {
+    format!("{resource}-ca-bundle")
+}
+
 /// As whom PD's maintenance lock is taken. The same after each start, so that a lock that a crash left is known as ours.
 pub fn maintenance(resource: &str, namespace: &str) -> String {
     format!("{resource}.{namespace}.tikv-security")

@@ -7,6 +7,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::trust::Bundle;
 use crate::api::report::AgentReport;
 use crate::api::v1alpha1::{KeyRing, MasterKey, TikvSecurity, TikvSecurityPolicy, TikvVolume};
 use crate::tikv::pd::Task;
@@ -30,6 +31,8 @@ pub struct Observed {
     pub pd: WorkloadFacts,
     /// Secrets by name: those with our names, whoever made them.
     pub secrets: BTreeMap<String, SecretFacts>,
+    /// What namespaces have of the CA's certificates: those of `tls.trust`, and others that were given them before.
+    pub bundles: BTreeMap<String, Bundle>,
     /// The agents' ConfigMap, whoever made it.
     pub agent_config: Option<ConfigMap>,
     /// Volume objects of ours by name.

@@ -10,7 +10,7 @@ use rcgen::{
 use time::OffsetDateTime;
 use zeroize::Zeroize;
 
-use super::leaf::{IssuedLeaf, LeafSpec};
+use super::leaf::{IssuedLeaf, LeafSpec, LeafUse};
 use super::parse::{CertificateInfo, ParseError, parse_one};
 use super::private::PrivatePem;
 
@@ -120,8 +120,18 @@ impl Authority {
         &self.info
     }
 
-    /// Issues a leaf under a new key. It never outlives the authority.
+    /// Issues a leaf for a component, which is server and client, under a new key. It never outlives the authority.
     pub fn issue(&self, spec: &LeafSpec, now: Timestamp) -> Result<IssuedLeaf, IssueError> {
+        self.issue_for(spec, LeafUse::Both, now)
+    }
+
+    /// As `issue`, for what the caller says.
+    pub fn issue_for(
+        &self,
+        spec: &LeafSpec,
+        what_for: LeafUse,
+        now: Timestamp,
+    ) -> Result<IssuedLeaf, IssueError> {
         let wanted = now.saturating_add(spec.duration).unwrap_or(now);
         let not_after = wanted.min(self.info.not_after);
         if not_after < now.saturating_add(SHORTEST).unwrap_or(now) {
@@ -130,10 +140,13 @@ impl Authority {
         let mut params = params(&spec.common_name, now, not_after)?;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = vec![
-            ExtendedKeyUsagePurpose::ServerAuth,
-            ExtendedKeyUsagePurpose::ClientAuth,
-        ];
+        params.extended_key_usages = match what_for {
+            LeafUse::Both => vec![
+                ExtendedKeyUsagePurpose::ServerAuth,
+                ExtendedKeyUsagePurpose::ClientAuth,
+            ],
+            LeafUse::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
+        };
         params.use_authority_key_identifier_extension = true;
         for name in &spec.dns {
             let dns = name

@@ -59,11 +59,23 @@ pub enum BundleProblem {
     /// One of the usages is missing.
     #[error("tls.crt may not be used both by a server and by a client")]
     Usage,
+    /// Not a client's.
+    #[error("tls.crt may not be used by a client")]
+    ClientUsage,
 }
 
 impl TlsSet {
     /// Checks the set by itself: readable, belongs together, valid now. Returns what the leaf says.
     pub fn check(&self, now: Timestamp) -> Result<CertificateInfo, BundleProblem> {
+        let leaf = self.check_client(now)?;
+        if !leaf.server_auth {
+            return Err(BundleProblem::Usage);
+        }
+        Ok(leaf)
+    }
+
+    /// As `check`, of a set that only a client needs.
+    pub fn check_client(&self, now: Timestamp) -> Result<CertificateInfo, BundleProblem> {
         parse_all(&self.ca).map_err(BundleProblem::Ca)?;
         let leaf = parse_one(&self.certificate).map_err(BundleProblem::Certificate)?;
         self.check_key(&leaf)?;
@@ -73,8 +85,8 @@ impl TlsSet {
         if now < leaf.not_before {
             return Err(BundleProblem::NotYetValid(leaf.not_before));
         }
-        if !leaf.server_auth || !leaf.client_auth {
-            return Err(BundleProblem::Usage);
+        if !leaf.client_auth {
+            return Err(BundleProblem::ClientUsage);
         }
         self.check_chain(now)?;
         Ok(leaf)

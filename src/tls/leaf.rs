@@ -7,7 +7,7 @@ use jiff::SignedDuration;
 
 use super::private::PrivatePem;
 
-/// A leaf to be issued. Every leaf carries both key usages, because each component is server and
+/// A leaf to be issued. Every leaf of a component carries both key usages, because each component is server and
 /// client with one file pair (facts, TLS §3.1), and a common name, because TiKV refuses callers
 /// without one when it has a list of names (facts, TLS §3.1).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,6 +20,15 @@ pub struct LeafSpec {
     pub ips: BTreeSet<IpAddr>,
     /// Wanted validity; cut where the authority ends.
     pub duration: SignedDuration,
+}
+
+/// What a leaf may be used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeafUse {
+    /// By a server and by a client.
+    Both,
+    /// By a client alone: with the key of an application nobody can pass for a store.
+    Client,
 }
 
 /// A certificate with its key, as PEM.

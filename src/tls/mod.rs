@@ -3,6 +3,7 @@
 pub mod authority;
 pub mod bundle;
 pub mod client;
+pub mod keystore;
 pub mod leaf;
 pub mod parse;
 pub mod private;

@@ -12,7 +12,9 @@ use kube::runtime::wait::{await_condition, conditions};
 use kube::{Client, Config, CustomResourceExt as _, ResourceExt as _};
 use serde::Deserialize as _;
 use serde_json::{Value, json};
-use tikv_security::api::v1alpha1::{TikvSecurity, TikvSecurityPolicy, TikvVolume};
+use tikv_security::api::v1alpha1::{
+    TikvClientCertificate, TikvSecurity, TikvSecurityPolicy, TikvVolume,
+};
 use tikv_security::operator::run::{Options, run_until};
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
@@ -106,6 +108,7 @@ impl World {
     pub fn operator(&self) -> Operator {
         let options = Options {
             namespaces: vec![self.namespace.clone()],
+            client_namespaces: Vec::new(),
             agent_image: "registry.test/tikv-security:test".to_owned(),
             ignore_policies: false,
             account: None,
@@ -263,6 +266,7 @@ async fn crds(client: &Client) {
         let api = Api::<CustomResourceDefinition>::all(client.clone());
         for crd in [
             TikvSecurity::crd(),
+            TikvClientCertificate::crd(),
             TikvSecurityPolicy::crd(),
             TikvVolume::crd(),
         ] {

@@ -8,8 +8,12 @@ Lists and watches ask for metadata only, of objects that carry our label; RBAC c
   resources: [tikvsecurities]
   verbs: [get, list, watch, patch]
 - apiGroups: [security.tikv.org]
-  resources: [tikvsecurities/status, tikvvolumes/status]
+  resources: [tikvsecurities/status, tikvvolumes/status, tikvclientcertificates/status]
   verbs: [patch]
+# What an application wants.
+- apiGroups: [security.tikv.org]
+  resources: [tikvclientcertificates]
+  verbs: [get, list, watch]
 # Needed on clusters that check who may block the deletion of an owner.
 - apiGroups: [security.tikv.org]
   resources: [tikvsecurities/finalizers]
@@ -26,11 +30,11 @@ Lists and watches ask for metadata only, of objects that carry our label; RBAC c
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, delete]
-# Configuration with our changes, and the agents' desired state.
+# Configuration with our changes, the agents' desired state, CA certificates for others.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, watch, create, patch, delete]
-# Certificates. Never deleted: pods mount them.
+# Certificates, of the cluster and of its clients. Never deleted: pods mount them.
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create, patch]
@@ -41,12 +45,34 @@ Lists and watches ask for metadata only, of objects that carry our label; RBAC c
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]
-{{- if .Values.policies.enabled }}
-# The labels by which policies hold.
+# The labels by which policies hold and clients are let in; whether a namespace for CA certificates is there.
 - apiGroups: [""]
   resources: [namespaces]
   verbs: [get]
-{{- end }}
+{{- end -}}
+
+{{/* What it calls in a namespace that has clients and no cluster (clientNamespaces). */}}
+{{- define "tikv-security.clientRules" -}}
+- apiGroups: [security.tikv.org]
+  resources: [tikvclientcertificates]
+  verbs: [get, list, watch]
+- apiGroups: [security.tikv.org]
+  resources: [tikvclientcertificates/status]
+  verbs: [patch]
+# The Secret that a TikvClientCertificate names, and that of its password. list, watch: metadata of those with our label.
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, list, watch, create, patch]
+# CA certificates: tls.trust.namespaces.
+- apiGroups: [""]
+  resources: [configmaps]
+  verbs: [get, list, create, patch, delete]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+- apiGroups: [""]
+  resources: [namespaces]
+  verbs: [get]
 {{- end -}}
 
 {{/* What holds in the whole cluster can be read in the whole cluster only. */}}

@@ -43,8 +43,9 @@ class Verdict:
 class Client:
     """One client pod in one namespace."""
 
-    def __init__(self, namespace: str):
+    def __init__(self, namespace: str, secret: str = "demo-client-tls"):
         self.namespace = namespace
+        self.secret = secret
 
     def start(self, rows: int, stored: Optional[dict[str, int]] = None) -> None:
         """Writes the first rows and goes on; TLS is used as soon as the client certificate exists.
@@ -125,7 +126,7 @@ class Client:
                 ],
                 "volumes": [
                     # Not there until the cluster is secured.
-                    {"name": "tls", "secret": {"secretName": "demo-client-tls", "optional": True}},
+                    {"name": "tls", "secret": {"secretName": self.secret, "optional": True}},
                     {"name": "report", "emptyDir": {}},
                 ],
             },

@@ -44,15 +44,17 @@ def secured_cluster(
     rows: int = 2000,
     change: Optional[Change] = None,
     environment: Optional[dict[str, str]] = None,
+    secret: str = "demo-client-tls",
 ) -> Client:
-    """A cluster that was new when it was secured, with rows in it and a client at work; `environment` is for TiKV."""
+    """A cluster that was new when it was secured, with rows in it and a client at work; `environment` is for TiKV,
+    `secret` has the client's certificate."""
     with step("volumes"):
         context.cluster.prepare_volumes()
     make_resource(context, change)
     with step("PD and TiKV deployed, Ready=True"):
         context.cluster.deploy(environment)
         context.resource.wait_condition("Ready", timeout=READY)
-    client = Client(context.namespace)
+    client = Client(context.namespace, secret)
     with step(f"{rows} rows written, client keeps reading and writing"):
         client.start(rows)
     return client

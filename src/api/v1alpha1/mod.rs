@@ -1,5 +1,7 @@
-//! The custom resources `TikvSecurity`, `TikvSecurityPolicy` and `TikvVolume`, version `v1alpha1`.
+//! The custom resources `TikvSecurity`, `TikvSecurityPolicy`, `TikvVolume` and `TikvClientCertificate`, version `v1alpha1`.
 
+mod client_certificate;
+mod clients;
 mod cluster;
 mod duration;
 mod encryption;
@@ -15,6 +17,11 @@ mod vault;
 mod verification;
 mod volume;
 
+pub use client_certificate::{
+    Pkcs12, SecurityRef, TikvClientCertificate, TikvClientCertificateSpec,
+    TikvClientCertificateStatus, Usage,
+};
+pub use clients::{ClientPolicy, Trust, TrustStatus};
 pub use cluster::{Cluster, ConfigMapRef, StatefulSetRef, Workload};
 pub use duration::{GoDuration, InvalidDuration};
 pub use encryption::{

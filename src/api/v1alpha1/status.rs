@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::clients::TrustStatus;
 use super::rotation::{KeyRing, RotationStatus};
 use crate::api::method::Method;
 
@@ -80,6 +81,12 @@ pub struct TikvSecurityStatus {
     /// Every certificate made.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub certificates: Vec<CertificateStatus>,
+    /// The certificates of the CA in the namespaces of `tls.trust`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trust: Vec<TrustStatus>,
+    /// PD's addresses, as PD itself tells them to clients.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pd_endpoints: Vec<String>,
     /// When the next certificate is renewed.
     #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,6 +3,7 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use super::clients::{ClientPolicy, Trust};
 use super::duration::GoDuration;
 
 /// Mutual TLS between all parts of the cluster and its clients. ECDSA P-256 keys.
@@ -31,6 +32,14 @@ pub struct Tls {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 4, max = 64)))]
     pub allowed_names: Vec<String>,
+    /// Who may have a certificate by a `TikvClientCertificate`. Absent: the namespace of this object alone, under every name that
+    /// TiKV admits and for at most `duration`. An entry that names that namespace takes the place of this.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub clients: Vec<ClientPolicy>,
+    /// Who gets the certificates of the CA, to tell whom to trust.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust: Option<Trust>,
 }
 
 /// Who signs the certificates.

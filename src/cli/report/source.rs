@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
+use kube::Api;
 use kube::api::ListParams;
-use kube::config::{KubeConfigOptions, KubeconfigError};
-use kube::{Api, Client, Config};
 use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::api::v1alpha1::{TikvSecurity, TikvVolume};
+use crate::cli::kubeconfig::{ConnectError, Connection, connect};
 
 /// The objects of one cluster.
 pub struct Source {
@@ -23,8 +23,8 @@ pub struct Source {
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// No way to a cluster.
-    #[error("the kubeconfig can not be used: {0}; set KUBECONFIG, or name a --context")]
-    Kubeconfig(#[from] KubeconfigError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
     /// The cluster says no.
     #[error("{what}: {error}")]
     Cluster {
@@ -60,29 +60,13 @@ pub fn cluster(
         .build()
         .map_err(SourceError::Threads)?;
     runtime.block_on(async {
-        let config = match context {
-            None => Config::infer()
-                .await
-                .map_err(|error| SourceError::Cluster {
-                    what: "no cluster to ask; set KUBECONFIG".to_owned(),
-                    error: Box::new(kube::Error::InferConfig(error)),
-                })?,
-            Some(context) => {
-                let options = KubeConfigOptions {
-                    context: Some(context.to_owned()),
-                    ..KubeConfigOptions::default()
-                };
-                Config::from_kubeconfig(&options).await?
-            }
-        };
-        let namespace = namespace.unwrap_or(&config.default_namespace).to_owned();
+        let Connection { client, namespace } = connect(namespace, context).await?;
         let refused = |what: String| {
             move |error| SourceError::Cluster {
                 what,
                 error: Box::new(error),
             }
         };
-        let client = Client::try_from(config).map_err(refused("no connection".to_owned()))?;
         let security = Api::<TikvSecurity>::namespaced(client.clone(), &namespace)
             .get(name)
             .await

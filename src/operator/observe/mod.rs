@@ -4,9 +4,11 @@ mod pd;
 mod pods;
 mod policies;
 pub(super) mod secrets;
+mod trust;
 mod workload;
 
 use kube::ResourceExt as _;
+pub(super) use trust::Distributed;
 
 use super::error::Error;
 use super::master_key;
@@ -45,6 +47,7 @@ pub(super) async fn observe(
     } else {
         Default::default()
     };
+    let bundles = trust::read(context, &resource).await?;
     let master_key = master_key::prove(context, objects, &resource).await?;
     let other_keys =
         master_key::prove_configured(context, objects, &resource, agent_config.as_ref()).await?;
@@ -75,6 +78,7 @@ pub(super) async fn observe(
         tikv,
         pd: pd_workload,
         secrets: secrets.into_facts(),
+        bundles,
         agent_config,
         volumes: volumes
             .into_iter()

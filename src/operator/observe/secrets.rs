@@ -114,7 +114,8 @@ fn with(secret: Secret, content: SecretContent) -> SecretFacts {
     }
 }
 
-fn leaf(set: Result<&TlsSet, &String>, now: Timestamp) -> SecretContent {
+/// What a set is to a plan.
+pub(in crate::operator) fn leaf(set: Result<&TlsSet, &String>, now: Timestamp) -> SecretContent {
     let read = || {
         let set = set.map_err(Clone::clone)?;
         let certificate = set.check(now).map_err(|error| error.to_string())?;
@@ -127,7 +128,8 @@ fn leaf(set: Result<&TlsSet, &String>, now: Timestamp) -> SecretContent {
     read().unwrap_or_else(SecretContent::Unusable)
 }
 
-fn set(secret: &Secret) -> Result<TlsSet, String> {
+/// The set in a Secret.
+pub(in crate::operator) fn set(secret: &Secret) -> Result<TlsSet, String> {
     Ok(TlsSet {
         ca: field(secret, CA)?.to_vec(),
         certificate: field(secret, CERTIFICATE)?.to_vec(),

@@ -134,6 +134,7 @@ impl World {
                 tikv: facts(tikv, map("tikv-config", "tikv.toml", "# mine\n[storage]\n")),
                 pd: facts(pd, map("pd-config", "pd.toml", "[replication]\n")),
                 secrets: BTreeMap::new(),
+                bundles: BTreeMap::new(),
                 agent_config: None,
                 volumes: BTreeMap::new(),
                 pd_state: PdState::NotAsked,
@@ -309,6 +310,7 @@ impl World {
             Action::AddFinalizer => {
                 self.seen.resource.metadata.finalizers = Some(vec![crate::api::FINALIZER.into()]);
             }
+            Action::PublishTrust { .. } | Action::WithdrawTrust { .. } => {}
             Action::RemoveFinalizer => self.seen.resource.metadata.finalizers = None,
             Action::IssueCa {
                 metadata,

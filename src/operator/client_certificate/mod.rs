@@ -1,0 +1,110 @@
+//! One reconcile of a `TikvClientCertificate`: observe, plan, report, write the Secret.
+//!
+//! # Guarantees
+//! May be cut after any await. The Secret is written whole, and only over what was looked at. A Secret that was not made
+//! for this object is never written to.
+
+pub(super) mod controller;
+mod observe;
+mod references;
+mod write;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::{Api, ResourceExt as _};
+
+use super::error::{Class, Error};
+use super::objects::Objects;
+use super::reconcile::Context;
+use super::report;
+use crate::api::v1alpha1::{TikvClientCertificate, condition};
+use crate::plan::action::Note;
+use crate::plan::client_certificate::{plan, request};
+pub(super) use references::References;
+
+const SOON: Duration = Duration::from_secs(1);
+const LATER: Duration = Duration::from_mins(10);
+
+/// Brings one `TikvClientCertificate` a step further. Returns when to look again.
+pub(super) async fn reconcile(
+    subject: &PartialObjectMeta<TikvClientCertificate>,
+    context: &Context,
+) -> Result<Duration, Error> {
+    let (namespace, name) = (subject.namespace().unwrap_or_default(), subject.name_any());
+    let uid = subject.uid().unwrap_or_default();
+    let api: Api<DeserializeGuard<TikvClientCertificate>> =
+        Api::namespaced(context.client.clone(), &namespace);
+    let found = api.get_opt(&name).await;
+    let doing = format!("reading TikvClientCertificate {namespace}/{name}");
+    let resource = match found.map_err(Error::kube(doing))? {
+        None => {
+            context.references.forget(&namespace, &name);
+            context.metrics.client_gone(&namespace, &name);
+            return Ok(LATER);
+        }
+        Some(DeserializeGuard(Ok(resource))) if resource.uid().as_ref() != Some(&uid) => {
+            return Ok(SOON);
+        }
+        // Its Secret goes with it, by Kubernetes' own hand.
+        Some(DeserializeGuard(Ok(resource))) if resource.metadata.deletion_timestamp.is_some() => {
+            return Ok(LATER);
+        }
+        Some(DeserializeGuard(Ok(resource))) => resource,
+        Some(DeserializeGuard(Err(invalid))) => {
+            return Err(Error::Malformed(format!(
+                "TikvClientCertificate {namespace}/{name} can not be understood: {invalid}"
+            )));
+        }
+    };
+    let wanted = request::reference(&resource);
+    context.references.note(&namespace, &name, &wanted);
+    let objects = Objects::new(context.client.clone(), &namespace, &name, &uid);
+    let cluster = Objects::new(context.client.clone(), &wanted.namespace, &wanted.name, "");
+    let outcome = step(context, &objects, &cluster, &resource).await;
+    if let Err(error) = &outcome
+        && error.class() == Class::Human
+    {
+        let note = Note {
+            warning: true,
+            reason: error.reason().to_owned(),
+            message: error.to_string(),
+        };
+        report::events(&context.recorder, &resource, &[note]).await;
+    }
+    outcome
+}
+
+async fn step(
+    context: &Context,
+    objects: &Objects,
+    cluster: &Objects,
+    resource: &TikvClientCertificate,
+) -> Result<Duration, Error> {
+    let observed = observe::observe(context, objects, cluster, resource).await?;
+    let plan = plan(&observed, Timestamp::now());
+    let mut conditions = plan.status.conditions.iter();
+    let ready = conditions.any(|one| one.type_ == condition::READY && one.status == "True");
+    let end = plan.status.not_after.map(Timestamp::as_second);
+    context
+        .metrics
+        .client(objects.namespace(), objects.owner(), ready, end);
+    // First: should the write fail, it is told what was to be done.
+    if resource.status.as_ref() != Some(&plan.status) {
+        let mut bare = resource.clone();
+        bare.status = Some(plan.status);
+        objects.put_client_status(&bare).await?;
+    }
+    report::events(&context.recorder, resource, &plan.events).await;
+    if let Some(action) = &plan.action {
+        tracing::info!(
+            namespace = objects.namespace(),
+            name = objects.owner(),
+            issues = action.issue.is_some(),
+            "writing the Secret of a client certificate"
+        );
+        write::write(objects, cluster, resource, action).await?;
+    }
+    Ok(Duration::try_from(plan.requeue).unwrap_or(SOON).max(SOON))
+}

@@ -1,0 +1,159 @@
+//! Writes the Secret of a client certificate, all of it in one go.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use k8s_openapi::ByteString;
+use k8s_openapi::api::core::v1::Secret;
+use serde_json::{Map, Value, json};
+
+use super::observe::{KEY_STORE, PASSWORD, TRUST_STORE, password};
+use crate::api::ANNOTATION_APPLIED;
+use crate::api::v1alpha1::TikvClientCertificate;
+use crate::operator::error::Error;
+use crate::operator::objects::Objects;
+use crate::operator::observe::secrets::{CA, CERTIFICATE, KEY, authority, field, set};
+use crate::plan::client_certificate::{ClientAction, request};
+use crate::tls::bundle::TlsSet;
+use crate::tls::keystore::{self, Password};
+
+/// Every key that is ours.
+const KEYS: [&str; 6] = [CA, CERTIFICATE, KEY, KEY_STORE, TRUST_STORE, PASSWORD];
+
+/// Issues, or completes what is there; then writes.
+pub(super) async fn write(
+    objects: &Objects,
+    cluster: &Objects,
+    resource: &TikvClientCertificate,
+    action: &ClientAction,
+) -> Result<(), Error> {
+    let name = request::secret_name(resource);
+    let stored: Option<Secret> = objects.get(&name).await?;
+    let version = stored
+        .as_ref()
+        .and_then(|one| one.metadata.resource_version.clone());
+    if version != action.replaces {
+        return Err(Error::Gone(format!(
+            "Secret {}/{name} was changed since it was looked at",
+            objects.namespace()
+        )));
+    }
+    let set = made(cluster, stored.as_ref(), action).await?;
+    let now = Timestamp::now();
+    let checked = set.check_client(now).map_err(|problem| {
+        Error::Malformed(format!(
+            "the certificate for Secret {name} would not work, so it is not written: {problem}"
+        ))
+    })?;
+    let mut data: BTreeMap<&str, Vec<u8>> = [
+        (CA, set.ca.clone()),
+        (CERTIFICATE, set.certificate.clone()),
+        (KEY, set.key.expose().to_vec()),
+    ]
+    .into();
+    if action.pkcs12 {
+        let known = password(objects, resource, stored.as_ref()).await?;
+        let known = known.map_err(|why| Error::Gone(format!("the password for PKCS#12: {why}")))?;
+        let password = match known {
+            Some(password) => password,
+            None => Password::random().map_err(|error| {
+                Error::Malformed(format!(
+                    "the operating system gave no random numbers: {error}"
+                ))
+            })?,
+        };
+        let made = keystore::write(&set, &password)
+            .map_err(|error| Error::Malformed(format!("Secret {name}: {error}")))?;
+        data.insert(KEY_STORE, made.key_store);
+        data.insert(TRUST_STORE, made.trust_store);
+        let own = resource.spec.pkcs12.as_ref();
+        if own.is_some_and(|own| own.password_secret.is_none()) {
+            data.insert(PASSWORD, password.expose().as_bytes().to_vec());
+        }
+    }
+    let mut metadata = action.metadata.clone();
+    let applied = [(ANNOTATION_APPLIED.to_owned(), checked.serial)];
+    metadata.annotations = Some(applied.into());
+    let data = data
+        .into_iter()
+        .map(|(key, bytes)| (key.to_owned(), ByteString(bytes)))
+        .collect();
+    let secret = Secret {
+        metadata,
+        type_: Some("kubernetes.io/tls".to_owned()),
+        data: Some(data),
+        ..Secret::default()
+    };
+    match version {
+        None => objects.create(&secret).await.map(drop),
+        Some(version) => {
+            let patch = patch(&secret, &version)?;
+            objects.merge::<Secret>(&name, &patch).await.map(drop)
+        }
+    }
+}
+
+/// The set as it is to be.
+async fn made(
+    cluster: &Objects,
+    stored: Option<&Secret>,
+    action: &ClientAction,
+) -> Result<TlsSet, Error> {
+    let trust: Option<Secret> = cluster.get(&action.trust).await?;
+    let trust = trust.ok_or_else(|| gone(cluster, &action.trust))?;
+    let bundle = field(&trust, CA).map_err(|why| unusable(cluster, &action.trust, &why))?;
+    let Some((spec, what_for)) = &action.issue else {
+        let stored = stored.ok_or_else(|| Error::Gone("the Secret is not there".to_owned()))?;
+        let mut kept = set(stored).map_err(Error::Gone)?;
+        kept.ca = bundle.to_vec();
+        return Ok(kept);
+    };
+    cluster.guard::<Secret>(&action.authority).await?;
+    let ca: Option<Secret> = cluster.get(&action.authority).await?;
+    let ca = ca.ok_or_else(|| gone(cluster, &action.authority))?;
+    let ca = authority(&ca).map_err(|why| unusable(cluster, &action.authority, &why))?;
+    let issued = ca.issue_for(spec, *what_for, Timestamp::now());
+    let issued = issued.map_err(|source| Error::Issue {
+        doing: format!("issuing the client certificate {}", spec.common_name),
+        source,
+    })?;
+    Ok(TlsSet {
+        ca: bundle.to_vec(),
+        certificate: issued.certificate_pem.into_bytes(),
+        key: issued.key_pem,
+    })
+}
+
+/// What is there becomes what is planned, if nobody wrote meanwhile: one write, so that no reader sees a key beside another
+/// certificate. Keys of ours that are not wanted any more go; those of others stay.
+fn patch(secret: &Secret, version: &str) -> Result<Value, Error> {
+    let whole = serde_json::to_value(secret)
+        .map_err(|error| Error::Malformed(format!("a Secret can not be written: {error}")))?;
+    let mut data: Map<String, Value> = KEYS
+        .map(|key| (key.to_owned(), Value::Null))
+        .into_iter()
+        .collect();
+    if let Some(Value::Object(wanted)) = whole.get("data") {
+        data.extend(wanted.clone());
+    }
+    Ok(json!({
+        "metadata": {
+            "resourceVersion": version,
+            "labels": whole["metadata"]["labels"],
+            "annotations": whole["metadata"]["annotations"],
+            "ownerReferences": whole["metadata"]["ownerReferences"],
+        },
+        "data": data,
+    }))
+}
+
+fn gone(cluster: &Objects, secret: &str) -> Error {
+    Error::Gone(format!(
+        "Secret {}/{secret} is not there",
+        cluster.namespace()
+    ))
+}
+
+fn unusable(cluster: &Objects, secret: &str, why: &str) -> Error {
+    Error::Malformed(format!("Secret {}/{secret}: {why}", cluster.namespace()))
+}
