@@ -51,7 +51,7 @@ impl Server {
             directory,
             child,
         };
-        let end = Instant::now() + Duration::from_secs(60);
+        let end = Instant::now() + Duration::from_mins(1);
         while !server.try_admin(&["status"]).1 {
             assert!(Instant::now() < end, "the server does not answer");
             tokio::time::sleep(Duration::from_millis(50)).await;

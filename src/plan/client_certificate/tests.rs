@@ -54,8 +54,8 @@ fn cluster_secret(content: SecretContent) -> SecretFacts {
     }
 }
 
-fn signer(content: SecretContent) -> Option<(String, SecretFacts)> {
-    Some(("basic-ca".into(), cluster_secret(content)))
+fn signer(content: SecretContent) -> (String, SecretFacts) {
+    ("basic-ca".into(), cluster_secret(content))
 }
 
 /// A request of namespace shop to a cluster of namespace tikv whose `tls` is this.
@@ -89,7 +89,7 @@ fn asked(spec: Value, tls: Value) -> ClientObserved {
         resource: serde_json::from_value(resource).unwrap(),
         namespace_labels: [("team".to_owned(), "shop".to_owned())].into(),
         security: Some(serde_json::from_value(security).unwrap()),
-        authority: signer(SecretContent::Authority(ca("a"))),
+        authority: Some(signer(SecretContent::Authority(ca("a")))),
         cluster: Some(cluster_secret(SecretContent::Leaf {
             certificate: client,
             trusts: vec![ca("a")],
@@ -226,7 +226,7 @@ fn a_certificate_that_ends_with_its_ca_is_not_renewed_for_ever() {
     let mut observed = issued(json!({}), shop(), 700);
     let mut ending = ca("a");
     ending.not_after = now() + SignedDuration::from_hours(20);
-    observed.authority = signer(SecretContent::Authority(ending));
+    observed.authority = Some(signer(SecretContent::Authority(ending)));
     assert!(plan(&observed, now()).action.is_none());
 }
 
@@ -239,7 +239,7 @@ fn another_ca_issues_anew_and_another_bundle_keeps_the_certificate() {
     }));
     let action = plan(&observed, now()).action.unwrap();
     assert!(action.issue.is_none(), "only ca.crt is written");
-    observed.authority = signer(SecretContent::Authority(ca("b")));
+    observed.authority = Some(signer(SecretContent::Authority(ca("b"))));
     let Some(ClientSecret {
         content: ClientContent::Valid {
             by_present_authority,
@@ -257,7 +257,7 @@ fn another_ca_issues_anew_and_another_bundle_keeps_the_certificate() {
 #[test]
 fn nothing_is_issued_by_a_ca_that_is_not_trusted_or_not_ours() {
     let mut observed = asked(json!({}), shop());
-    observed.authority = signer(SecretContent::Authority(ca("b")));
+    observed.authority = Some(signer(SecretContent::Authority(ca("b"))));
     refused(
         &observed,
         "CaNotReady",
