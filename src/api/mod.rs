@@ -32,10 +32,14 @@ pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 pub const LABEL_PART: &str = "security.tikv.org/part";
 /// Annotation on a derived ConfigMap: the ConfigMap that a person wrote.
 pub const ANNOTATION_SOURCE: &str = "security.tikv.org/source";
-/// Annotation on a leaf Secret and on the agents' ConfigMap: the rotation request that it answers.
+/// Annotation on the Secrets of the CA and of leaves, and on the agents' ConfigMap: the rotation request that it answers.
 pub const ANNOTATION_ROTATION: &str = "security.tikv.org/rotation";
 /// Annotation on the agents' ConfigMap: since when its desired state holds. A pod made before has not tried it.
 pub const ANNOTATION_SINCE: &str = "security.tikv.org/since";
+/// Annotation on the Secret of the CA: the emergency rotation that it answers.
+pub const ANNOTATION_EMERGENCY: &str = "security.tikv.org/emergency";
+/// Annotation on the Secret of the next CA: the rotation that brings it, as `CaRotation`.
+pub const ANNOTATION_CA_ROTATION: &str = "security.tikv.org/ca-rotation";
 /// Annotation on a Secret with a wrapped master key: who wrapped it, for people.
 pub const ANNOTATION_WRAPPED_BY: &str = "security.tikv.org/wrapped-by";
 /// Annotation on the agents' ConfigMap: the master keys that the pods are configured with, and their rotation.

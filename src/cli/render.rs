@@ -124,6 +124,7 @@ pub fn rendered(files: &[(String, String)], image: &str) -> Result<String, Rende
         pd_state: PdState::NotAsked,
         agents: BTreeMap::new(),
         served: Vec::new(),
+        unready: std::collections::BTreeSet::new(),
         master_key: MasterKeyProof::Usable,
         other_keys: Vec::new(),
         key_probe: None,

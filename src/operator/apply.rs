@@ -11,16 +11,17 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::json;
 
 use super::error::Error;
 use super::master_key;
 use super::objects::Objects;
-use super::observe::secrets::{CA, CERTIFICATE, KEY, authority, field};
+use super::observe::secrets::{CA, CERTIFICATE, KEY, authority, field, is_vacant};
 use super::reconcile::Context;
 use super::report;
-use crate::api::ANNOTATION_APPLIED;
 use crate::api::v1alpha1::TikvSecurity;
-use crate::plan::action::{Action, Note};
+use crate::api::{ANNOTATION_APPLIED, ANNOTATION_CA_ROTATION};
+use crate::plan::action::{Action, Anchor, Note};
 use crate::plan::names::WRAPPED_KEY;
 use crate::tikv::pd::{Maintenance, PdClient, PdError};
 use crate::tls::authority::{Authority, IssueError};
@@ -54,8 +55,31 @@ impl Applier<'_> {
             Action::IssueLeaf {
                 metadata,
                 authority,
+                beside,
                 spec,
-            } => self.issue_leaf(metadata, authority, spec).await,
+            } => self.issue_leaf(metadata, authority, beside, spec).await,
+            Action::PromoteCa { from, metadata } => self.promote_ca(from, metadata).await,
+            Action::RecordCaRotation {
+                secret,
+                version,
+                memory,
+            } => {
+                let patch = json!({"metadata": {
+                    "resourceVersion": version,
+                    "annotations": {ANNOTATION_CA_ROTATION: memory},
+                }});
+                objects.merge::<Secret>(secret, &patch).await.map(drop)
+            }
+            Action::VacateCa { secret, version } => {
+                let patch = json!({
+                    "metadata": {
+                        "resourceVersion": version,
+                        "annotations": {ANNOTATION_CA_ROTATION: null, ANNOTATION_APPLIED: null},
+                    },
+                    "data": {CERTIFICATE: "", KEY: ""},
+                });
+                objects.merge::<Secret>(secret, &patch).await.map(drop)
+            }
             Action::WrapMasterKey { metadata } => self.wrap_master_key(metadata).await,
             Action::ApplyConfigMap(map) => objects.put::<ConfigMap>(map).await.map(drop),
             Action::PatchStatefulSet { name, patch } => {
@@ -177,35 +201,68 @@ impl Applier<'_> {
     ) -> Result<(), Error> {
         let made = Authority::generate(common_name, Timestamp::now(), duration)
             .map_err(issue(format!("making the CA {common_name}")))?;
-        let key = made.key_pem();
-        let data = [
-            (CERTIFICATE, made.certificate_pem().as_bytes()),
-            (KEY, key.expose()),
-        ];
-        let made = secret(metadata, &made.info().serial, data);
-        self.objects.create(&made).await.map(drop)
+        let made = stored(metadata, &made);
+        let name = made.metadata.name.clone().unwrap_or_default();
+        let place: Option<Secret> = self.objects.get(&name).await?;
+        let Some(place) = place.filter(|place| is_vacant(place, self.objects.owner())) else {
+            return self.objects.create(&made).await.map(drop);
+        };
+        let patch = json!({
+            "metadata": {
+                "resourceVersion": place.metadata.resource_version,
+                "annotations": made.metadata.annotations,
+            },
+            "data": made.data,
+        });
+        self.objects.merge::<Secret>(&name, &patch).await.map(drop)
+    }
+
+    /// One write: certificate and key change together, or not at all.
+    async fn promote_ca(&self, from: &Anchor, metadata: &ObjectMeta) -> Result<(), Error> {
+        let ca = self.anchor(from, "replacing the CA").await?;
+        self.objects.put(&stored(metadata, &ca)).await.map(drop)
+    }
+
+    /// The CA of a Secret of ours, if it is the one that was decided on.
+    async fn anchor(&self, anchor: &Anchor, doing: &str) -> Result<Authority, Error> {
+        let name = &anchor.secret;
+        self.objects.guard::<Secret>(name).await?;
+        let stored: Option<Secret> = self.objects.get(name).await?;
+        let stored = stored
+            .ok_or_else(|| Error::Gone(format!("{doing}: the Secret {name} is not there")))?;
+        let ca = authority(&stored)
+            .map_err(|why| Error::Malformed(format!("{doing}: Secret {name}: {why}")))?;
+        match &anchor.serial {
+            Some(serial) if *serial != ca.info().serial => Err(Error::Gone(format!(
+                "{doing}: the Secret {name} holds another CA than a moment ago"
+            ))),
+            _ => Ok(ca),
+        }
     }
 
     async fn issue_leaf(
         &self,
         metadata: &ObjectMeta,
-        from: &str,
+        from: &Anchor,
+        beside: &[Anchor],
         spec: &LeafSpec,
     ) -> Result<(), Error> {
         let doing = || format!("issuing the certificate {}", spec.common_name);
-        self.objects.guard::<Secret>(from).await?;
-        let stored: Option<Secret> = self.objects.get(from).await?;
-        let stored = stored
-            .ok_or_else(|| Error::Gone(format!("{}: the Secret {from} is not there", doing())))?;
-        let ca = authority(&stored)
-            .map_err(|why| Error::Malformed(format!("{}: Secret {from}: {why}", doing())))?;
+        let ca = self.anchor(from, &doing()).await?;
+        let mut trusted = ca.certificate_pem().to_owned();
+        for anchor in beside {
+            if !trusted.ends_with('\n') {
+                trusted.push('\n');
+            }
+            trusted.push_str(self.anchor(anchor, &doing()).await?.certificate_pem());
+        }
         let leaf = ca.issue(spec, Timestamp::now()).map_err(issue(doing()))?;
         let parsed = parse_all(leaf.certificate_pem.as_bytes());
         let serial = parsed
             .ok()
             .and_then(|all| Some(all.first()?.serial.clone()));
         let data = [
-            (CA, ca.certificate_pem().as_bytes()),
+            (CA, trusted.as_bytes()),
             (CERTIFICATE, leaf.certificate_pem.as_bytes()),
             (KEY, leaf.key_pem.expose()),
         ];
@@ -213,6 +270,16 @@ impl Applier<'_> {
         let made = secret(metadata, &serial.unwrap_or_default(), data);
         self.objects.put(&made).await.map(drop)
     }
+}
+
+/// A CA as a Secret.
+fn stored(metadata: &ObjectMeta, ca: &Authority) -> Secret {
+    let key = ca.key_pem();
+    let data = [
+        (CERTIFICATE, ca.certificate_pem().as_bytes()),
+        (KEY, key.expose()),
+    ];
+    secret(metadata, &ca.info().serial, data)
 }
 
 /// With the serial of its certificate beside it: one that somebody else put there has another.

@@ -52,6 +52,8 @@ pub enum Series {
     Condition(String),
     /// 1 for the phase of the rollout.
     Phase(String),
+    /// 1 for the phase of the rotation of the CA.
+    CaPhase(String),
     /// Seconds since the operator last proved the master key.
     KeySuccessAge,
     /// Milliseconds that the last proof took.
@@ -78,6 +80,7 @@ pub struct Metrics {
     agent_error: Family<Labelled, Gauge>,
     condition: Family<Labelled, Gauge>,
     phase: Family<Labelled, Gauge>,
+    ca_phase: Family<Labelled, Gauge>,
     key_success_age: Family<Owner, Gauge>,
     key_latency: Family<Owner, Gauge>,
     verified: Family<Labelled, Gauge>,
@@ -155,6 +158,10 @@ impl Default for Metrics {
             ),
             condition: gauge("condition", "1 when the condition is True"),
             phase: gauge("rollout_phase", "1 for the phase that the rollout is in"),
+            ca_phase: gauge(
+                "ca_rotation_phase",
+                "1 for the phase that the rotation of the CA is in; absent while there is none",
+            ),
             key_success_age,
             key_latency,
             verified: gauge(
@@ -273,6 +280,7 @@ impl Metrics {
             Series::AgentError(of) => Shown::Labelled(&self.agent_error, of),
             Series::Condition(of) => Shown::Labelled(&self.condition, of),
             Series::Phase(of) => Shown::Labelled(&self.phase, of),
+            Series::CaPhase(of) => Shown::Labelled(&self.ca_phase, of),
             Series::Verified(of) => Shown::Labelled(&self.verified, of),
             Series::VerificationFailed(of) => Shown::Labelled(&self.verification_failed, of),
             Series::Overdue(of) => Shown::Labelled(&self.verification_overdue, of),

@@ -204,6 +204,10 @@ pub(super) fn metrics(
             numbers.push((Series::VerificationFailed(pod), failed));
         }
     }
+    if let Some(authority) = &status.certificate_authority {
+        let series = Series::CaPhase(authority.phase.name().to_owned());
+        numbers.push((series, 1));
+    }
     numbers.push((Series::Phase(format!("{:?}", status.rollout.phase)), 1));
     metrics.show(observed.namespace(), observed.name(), &numbers);
 }

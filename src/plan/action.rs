@@ -30,7 +30,7 @@ pub struct Plan {
 pub enum Action {
     /// The finalizer goes onto the resource.
     AddFinalizer,
-    /// A CA is made and stored as a Secret of type `kubernetes.io/tls`. Created, never overwritten.
+    /// A CA is made and stored as a Secret of type `kubernetes.io/tls`. Created or put into an emptied one, never overwritten.
     IssueCa {
         /// Name, labels and owner of the Secret.
         metadata: Box<ObjectMeta>,
@@ -39,12 +39,38 @@ pub enum Action {
         /// Validity.
         duration: SignedDuration,
     },
-    /// A leaf is signed by the CA in Secret `authority` and stored with `ca.crt` in one write.
+    /// The CA in one Secret takes the place of that in another, in one write.
+    PromoteCa {
+        /// Where it is.
+        from: Anchor,
+        /// Name, labels and annotations of the Secret whose CA it becomes.
+        metadata: Box<ObjectMeta>,
+    },
+    /// The step of a rotation is written down, if the Secret of the next CA is as it was looked at.
+    RecordCaRotation {
+        /// Name of that Secret.
+        secret: String,
+        /// Its version.
+        version: String,
+        /// The annotation `ANNOTATION_CA_ROTATION`.
+        memory: String,
+    },
+    /// The Secret of the next CA is emptied, if it is as it was looked at. Not deleted: an operator that may not delete
+    /// Secrets can lose none.
+    VacateCa {
+        /// Its name.
+        secret: String,
+        /// Its version.
+        version: String,
+    },
+    /// A leaf is signed by a CA and stored with `ca.crt` in one write.
     IssueLeaf {
         /// Name, labels, annotations and owner of the Secret.
         metadata: Box<ObjectMeta>,
-        /// Secret of the CA.
-        authority: String,
+        /// The CA that signs. It is trusted.
+        authority: Anchor,
+        /// The other CAs that are trusted.
+        beside: Vec<Anchor>,
         /// What the leaf must say.
         spec: LeafSpec,
     },
@@ -138,6 +164,15 @@ pub enum Action {
     RemoveFinalizer,
 }
 
+/// A CA in a Secret, as it was when something was decided about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// Name of the Secret.
+    pub secret: String,
+    /// Its serial number: another one is not used. `None` for one that is made in the same plan.
+    pub serial: Option<String>,
+}
+
 /// An event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {
@@ -155,6 +190,9 @@ impl Action {
         match self {
             Self::AddFinalizer => "AddFinalizer",
             Self::IssueCa { .. } => "IssueCa",
+            Self::PromoteCa { .. } => "PromoteCa",
+            Self::RecordCaRotation { .. } => "RecordCaRotation",
+            Self::VacateCa { .. } => "VacateCa",
             Self::IssueLeaf { .. } => "IssueLeaf",
             Self::WrapMasterKey { .. } => "WrapMasterKey",
             Self::ApplyConfigMap(_) => "ApplyConfigMap",

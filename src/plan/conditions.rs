@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::action::Note;
+use super::ca;
 use super::desired::{Blocker, Desired};
 use super::drift::{self, Found};
 use super::key_status;
@@ -32,6 +33,8 @@ pub struct Facts<'a> {
     pub told: Option<&'a Told>,
     /// The master keys and their rotation.
     pub turn: Option<&'a Turn>,
+    /// The CA and its rotation.
+    pub authority: Option<&'a ca::Turn>,
     /// Whether what follows for the master keys is carried out.
     pub takes_turn: bool,
     /// What stops everything.
@@ -105,6 +108,11 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> TikvSecurityStatus {
             // What can not be told now is what was told last.
             (None, Some(_)) => before.master_key_rotation.clone(),
             (_, None) => None,
+        },
+        certificate_authority: match facts.authority {
+            Some(turn) => turn.status.clone(),
+            // What can not be told now is what was told last.
+            None => before.certificate_authority.clone(),
         },
         master_keys: match facts.turn {
             // Where nothing is begun the ring stays as it was recorded.
@@ -238,8 +246,18 @@ fn certificates_ready(facts: &Facts<'_>, status: &TikvSecurityStatus, now: Times
     {
         return verdict(false, why, text);
     }
-    if let Some(end) = end {
+    let rotation = status.certificate_authority.as_ref();
+    if let Some(end) = end.filter(|_| rotation.is_none_or(|one| one.to.is_none())) {
         return verdict(true, "CaEnds", end.text);
+    }
+    if let Some(authority) = rotation {
+        let (phase, waits) = (authority.phase.name(), &authority.waits_for);
+        let text = format!("The CA is being rotated ({phase}); waiting for {waits}");
+        return if facts.authority.is_some_and(|turn| turn.resting) {
+            verdict(true, "CaOverlap", text)
+        } else {
+            verdict(false, reason::IN_PROGRESS, text)
+        };
     }
     verdict(
         true,

@@ -14,8 +14,8 @@ use super::observed::Observed;
 use crate::api::desired::{RunLimits, Verification};
 use crate::api::method::Method;
 use crate::api::v1alpha1::{
-    Environment, GoDuration, KeyRing, MasterKeyKind, ReencryptionLimits, ReencryptionPolicy,
-    SelfSigned,
+    CaRotationPolicy, Environment, GoDuration, KeyRing, MasterKeyKind, ReencryptionLimits,
+    ReencryptionPolicy, SelfSigned,
 };
 use crate::tikv::tikv_toml::EncryptionConfig;
 
@@ -53,6 +53,10 @@ pub struct Desired {
     pub tls: bool,
     /// Validity of the CA.
     pub ca_duration: SignedDuration,
+    /// How long both CAs are trusted before each step of a rotation that clients outside must be ready for.
+    pub ca_overlap: SignedDuration,
+    /// How long before its end the CA is rotated by itself; half of its validity at most.
+    pub ca_renew_before: SignedDuration,
     /// Validity of leaves.
     pub leaf_duration: SignedDuration,
     /// How long before their end they are renewed.
@@ -103,7 +107,7 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
         SignedDuration::from_hours(720),
         SignedDuration::from_hours(240),
     );
-    let mut authority = SelfSigned::default();
+    let (mut authority, mut ca) = (SelfSigned::default(), CaRotationPolicy::default());
     let (name, namespace) = (observed.name(), observed.namespace());
     let mut allowed_names: Vec<String> = Part::ALL
         .iter()
@@ -120,6 +124,7 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
     if let Some(tls) = &spec.tls {
         leaf_duration = tls.duration.get();
         renew_before = tls.renew_before.get();
+        ca = tls.ca.clone();
         authority = tls.issuer.self_signed.clone().ok_or_else(|| {
             invalid(
                 "tls.issuer names no issuer",
@@ -229,6 +234,15 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
     Ok(Desired {
         tls: spec.tls.is_some(),
         ca_duration: authority.ca_duration.get(),
+        ca_overlap: ca.overlap.get(),
+        ca_renew_before: ca.renew_before.map_or_else(
+            || {
+                leaf_duration
+                    .saturating_add(renew_before)
+                    .saturating_add(ca.overlap.get().saturating_mul(2))
+            },
+            GoDuration::get,
+        ),
         leaf_duration,
         renew_before,
         extra_dns,

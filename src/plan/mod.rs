@@ -3,6 +3,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 pub mod action;
+pub mod ca;
 pub mod checks;
 pub mod client_certificate;
 pub mod clock;
@@ -147,6 +148,9 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
     if !has_finalizer(observed) {
         actions.push(Action::AddFinalizer);
     }
+    let authority = names::authority_secret(observed.name());
+    let present = ca::certificate(observed, &authority);
+    let course = present.map(|ca| ca::course(observed, ca)).transpose()?;
     let first_issue = tls::statuses(observed, Some(desired)).len() < 5;
     let issuing = issue.len();
     actions.extend(issue);
@@ -181,12 +185,28 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
         hold(&mut rolling);
         configuration = Configuration::Pending;
     }
+    let busy = !actions.is_empty() || withheld.is_some();
+    let authority = course.as_ref().map(|course| {
+        let held = busy.then(|| "what is under way to end".to_owned());
+        ca::turn(
+            course,
+            &ca::Moment {
+                observed,
+                desired,
+                rolling: &rolling,
+                held,
+                now,
+            },
+        )
+    });
+    actions.extend(authority.iter().flat_map(|turn| turn.actions.clone()));
     let facts = Facts {
         observed,
         desired: Some(desired),
         drift: &drift,
         told: told.as_ref(),
         turn: turn.as_ref(),
+        authority: authority.as_ref(),
         takes_turn: true,
         blocker: withheld.as_ref(),
         tls: &step,
@@ -199,6 +219,8 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
     plan.persist_first = persist_first;
     plan.events
         .extend(turn.into_iter().flat_map(|turn| turn.notes));
+    plan.events
+        .extend(authority.into_iter().flat_map(|turn| turn.notes));
     plan.events.append(&mut rolling.events);
     plan.events.extend(exposed(observed, tikv));
     Ok(plan)
@@ -313,6 +335,7 @@ fn restrained(
         drift,
         told: told.as_ref(),
         turn,
+        authority: None,
         takes_turn: false,
         blocker,
         tls: &step,
@@ -352,6 +375,7 @@ fn blocked(
         drift: &drift,
         told: told.as_ref(),
         turn: None,
+        authority: None,
         takes_turn: false,
         blocker: Some(blocker),
         tls: if stage::has_begun(observed) {

@@ -43,6 +43,9 @@ pub struct Observed {
     pub agents: BTreeMap<String, Result<AgentReport, String>>,
     /// What ports really serve.
     pub served: Vec<Served>,
+    /// TiKV pods that say of themselves that they have not caught up with their peers; asked while the CA is rotated only, and
+    /// never said by versions before 9 (facts, TLS §4.2).
+    pub unready: BTreeSet<String>,
     /// Whether the master key can be used.
     pub master_key: MasterKeyProof,
     /// The same of the other master keys that are configured.

@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::Pod;
 
+use super::ca::Restarts;
 use super::keys::Told;
 use super::names::VOLUME_TLS;
 use super::observed::{Observed, PdFacts, WorkloadFacts};
@@ -33,8 +34,10 @@ pub struct PodView<'a> {
     pub ready_since: Option<Timestamp>,
     /// Which template it was made of.
     pub revision: Option<&'a str>,
-    /// True when it does not run the StatefulSet's present template, and must.
+    /// True when it does not run the StatefulSet's present template, and must, or is `stale`.
     pub outdated: bool,
+    /// True when it must restart because the CA changed.
+    pub stale: bool,
     /// True when it mounts TLS.
     pub tls: bool,
     /// Its store in PD.
@@ -153,16 +156,23 @@ pub fn views<'a>(observed: &'a Observed, facts: &'a WorkloadFacts) -> Vec<PodVie
         .and_then(update_revision)
         .unwrap_or_default();
     let same = template::spared(observed, facts);
+    let restarts = Restarts::of(observed);
     let mut views: Vec<_> = facts
         .pods
         .iter()
-        .map(|pod| view(observed, pod, revision, &same))
+        .map(|pod| view(observed, pod, revision, &same, &restarts))
         .collect();
     views.sort_by_key(|view| std::cmp::Reverse(view.ordinal));
     views
 }
 
-fn view<'a>(observed: &'a Observed, pod: &'a Pod, revision: &str, same: &[String]) -> PodView<'a> {
+fn view<'a>(
+    observed: &'a Observed,
+    pod: &'a Pod,
+    revision: &str,
+    same: &[String],
+    restarts: &Restarts,
+) -> PodView<'a> {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     let labels = pod.metadata.labels.as_ref();
     let own = labels
@@ -181,6 +191,12 @@ fn view<'a>(observed: &'a Observed, pod: &'a Pod, revision: &str, same: &[String
         .and_then(|spec| spec.volumes.as_deref())
         .unwrap_or_default();
     let ip = status.and_then(|status| status.pod_ip.as_deref());
+    let created = pod.metadata.creation_timestamp.as_ref();
+    let created = created.map_or(Timestamp::MIN, |time| time.0);
+    let tls = volumes.iter().find(|volume| volume.name == VOLUME_TLS);
+    let secret = tls.and_then(|volume| volume.secret.as_ref()?.secret_name.as_deref());
+    let stale = restarts.must(secret, created);
+    let other = own.is_none_or(|own| own != revision && !same.iter().any(|one| one == own));
     PodView {
         name,
         uid: pod.metadata.uid.as_deref().unwrap_or_default(),
@@ -191,17 +207,14 @@ fn view<'a>(observed: &'a Observed, pod: &'a Pod, revision: &str, same: &[String
             .unwrap_or_default(),
         terminating: pod.metadata.deletion_timestamp.is_some(),
         ready: ready.is_some(),
-        created: pod
-            .metadata
-            .creation_timestamp
-            .as_ref()
-            .map_or(Timestamp::MIN, |time| time.0),
+        created,
         ready_since: ready
             .and_then(|one| one.last_transition_time.as_ref())
             .map(|time| time.0),
         revision: own,
-        outdated: own.is_none_or(|own| own != revision && !same.iter().any(|one| one == own)),
-        tls: volumes.iter().any(|volume| volume.name == VOLUME_TLS),
+        outdated: other || stale,
+        stale,
+        tls: tls.is_some(),
         store: observed
             .pd_facts()
             .and_then(|facts| store_of(facts, name, ip)),

@@ -402,7 +402,8 @@ fn beside(resource: &str, key: &RingKey, other: Option<&RingKey>) -> Result<(), 
 }
 
 /// Who wrote a field of the spec last, as the API server recorded it.
-fn requester(observed: &Observed, path: &[&str]) -> Option<String> {
+/// The field manager that wrote this field of the resource last.
+pub(super) fn requester(observed: &Observed, path: &[&str]) -> Option<String> {
     let entries = observed.resource.metadata.managed_fields.iter().flatten();
     let owners = entries.filter(|entry| {
         let mut fields = entry.fields_v1.as_ref().map(|fields| &fields.0);

@@ -8,6 +8,7 @@ mod reach;
 use jiff::Timestamp;
 
 use super::action::{Action, Note};
+use super::ca;
 use super::desired::Blocker;
 use super::drift;
 use super::keys::Told;
@@ -398,7 +399,7 @@ impl<'a> Roll<'a> {
             let set = self.observed.tikv.stateful_set.as_ref();
             let name = set.and_then(|set| set.metadata.name.as_deref());
             let drift = drift::restart_reason(self.observed, name.unwrap_or_default(), pod.created);
-            return Some(drift.unwrap_or("its pod template changed".to_owned()));
+            return Some(drift.unwrap_or_else(|| old(pod).to_owned()));
         }
         let told = self.told?;
         pod.wants_agent_run(told).then(|| {
@@ -496,6 +497,15 @@ impl<'a> Roll<'a> {
             _ => Some(self.now),
         };
         self.out
+    }
+}
+
+/// Why a pod that is outdated restarts.
+const fn old(pod: &PodView<'_>) -> &'static str {
+    if pod.stale {
+        ca::RESTART
+    } else {
+        "its pod template changed"
     }
 }
 

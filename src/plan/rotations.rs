@@ -1,10 +1,12 @@
-//! Rotations of data keys and certificates as the status keeps them: who asked, from what to what, from when to when.
+//! Rotations of data keys, certificates and the CA as the status keeps them: who asked, from what to what, from when to when.
 //!
 //! Derived from what is there and what the status said last, so a crash loses no record.
 
 use jiff::Timestamp;
 
+use super::ca;
 use super::keys::Told;
+use super::names::{authority_secret, next_authority_secret};
 use super::observed::Observed;
 use crate::api::v1alpha1::{CertificateStatus, RotationKind, RotationRecord, TikvSecurityStatus};
 use crate::api::{ANNOTATION_ROTATION, MANAGER};
@@ -32,6 +34,7 @@ pub fn records(
 ) -> Vec<RotationRecord> {
     data_keys(&mut all, observed, now);
     certificates(&mut all, observed, now);
+    authority(&mut all, observed, now);
     let more = all.len().saturating_sub(RotationRecord::KEPT);
     all.drain(..more);
     all
@@ -125,6 +128,11 @@ fn certificates(all: &mut Vec<RotationRecord>, observed: &Observed, now: &Now<'_
             Some(open) => open.to = Some(serials(&new)),
             None => {
                 let request = request.clone().filter(|_| !all.iter().any(answered));
+                let next = next_authority_secret(observed.name());
+                if request.is_none() && observed.secrets.contains_key(&next) {
+                    // They belong to the rotation of the CA.
+                    return finish(all, RotationKind::Certificates, now.certified, now.at);
+                }
                 let by = match request {
                     Some(_) => manager(observed),
                     None => Some("renewal".to_owned()),
@@ -143,6 +151,35 @@ fn certificates(all: &mut Vec<RotationRecord>, observed: &Observed, now: &Now<'_
         }
     }
     finish(all, RotationKind::Certificates, now.certified, now.at);
+}
+
+/// The rotation lasts as long as the Secret of the next CA is there.
+fn authority(all: &mut Vec<RotationRecord>, observed: &Observed, now: &Now<'_>) {
+    let next = next_authority_secret(observed.name());
+    if !observed.secrets.contains_key(&next) {
+        return finish(all, RotationKind::CertificateAuthority, true, now.at);
+    }
+    let Some(memory) = ca::memory(observed) else {
+        return;
+    };
+    let serial = |secret: &str| ca::certificate(observed, secret).map(|ca| ca.serial.clone());
+    let same = |record: &&mut RotationRecord| {
+        record.kind == RotationKind::CertificateAuthority && record.started_at == memory.started_at
+    };
+    if let Some(open) = all.iter_mut().find(same) {
+        open.abandoned_at = memory.abandoned_at;
+        return;
+    }
+    all.push(RotationRecord {
+        kind: RotationKind::CertificateAuthority,
+        request: memory.emergency.or(memory.request),
+        by: memory.by,
+        from: serial(&authority_secret(observed.name())),
+        to: serial(&next),
+        started_at: memory.started_at,
+        abandoned_at: memory.abandoned_at,
+        finished_at: None,
+    });
 }
 
 fn finish(all: &mut [RotationRecord], kind: RotationKind, done: bool, at: Timestamp) {

@@ -5,14 +5,15 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use jiff::Timestamp;
 
-use super::action::Action;
+use super::action::{Action, Anchor};
+use super::ca::{self, Course};
 use super::desired::{Blocker, Desired};
 use super::detect::{Layout, hosts, option};
-use super::names::{Part, authority_secret};
+use super::names::{Part, authority_secret, next_authority_secret};
 use super::objects::{annotation, is_ours, metadata};
 use super::observed::{Observed, SecretContent};
 use crate::api::v1alpha1::{CertificateStatus, DriftPolicy};
-use crate::api::{AGENT_PORT, ANNOTATION_APPLIED, ANNOTATION_ROTATION};
+use crate::api::{AGENT_PORT, ANNOTATION_APPLIED, ANNOTATION_EMERGENCY, ANNOTATION_ROTATION};
 use crate::tikv::tikv_toml::text_at;
 use crate::tls::leaf::LeafSpec;
 use crate::tls::parse::CertificateInfo;
@@ -63,7 +64,9 @@ pub fn issue(
             "Restore it from a backup; nothing is issued meanwhile.",
         ));
     }
-    if let Some(ended) = ca.filter(|ca| now >= ca.not_after) {
+    let course = ca.map(|ca| ca::course(observed, ca)).transpose()?;
+    let signer = course.as_ref().map(Course::signer);
+    if let Some(ended) = signer.filter(|ca| now >= ca.not_after) {
         return Err(Blocker::new(
             "CaExpired",
             format!(
@@ -74,28 +77,39 @@ pub fn issue(
         ));
     }
     let mut actions = Vec::new();
+    let rotate = &observed.resource.spec.rotate;
     if ca.is_none() {
+        // What was asked for before there was a CA is answered by the first one.
+        let word = |word: &Option<String>| word.clone().unwrap_or_default();
+        let notes = [
+            (ANNOTATION_ROTATION, word(&rotate.ca)),
+            (ANNOTATION_EMERGENCY, word(&rotate.ca_emergency)),
+        ];
         actions.push(Action::IssueCa {
-            metadata: Box::new(metadata(observed, &authority, "ca", &[])),
+            metadata: Box::new(metadata(observed, &authority, "ca", &notes)),
             common_name: format!("{name}.{}.tikv-security CA", observed.namespace()),
             duration: desired.ca_duration,
         });
     }
-    let rotation = observed
-        .resource
-        .spec
-        .rotate
-        .certificates
-        .clone()
-        .unwrap_or_default();
+    let rotation = rotate.certificates.clone().unwrap_or_default();
+    let first = Anchor {
+        secret: authority,
+        serial: None,
+    };
+    let anchors = course.as_ref().map(Course::anchors);
+    let (authority, beside) = anchors.unwrap_or((first, Vec::new()));
     for part in Part::ALL {
         let spec = leaf(observed, desired, part, tikv, pd);
-        if ca.is_none_or(|ca| due(observed, desired, part, &spec, ca, &rotation, now)) {
+        if course
+            .as_ref()
+            .is_none_or(|course| due(observed, desired, part, &spec, course, &rotation, now))
+        {
             let secret = part.secret(name);
             let notes = [(ANNOTATION_ROTATION, rotation.clone())];
             actions.push(Action::IssueLeaf {
                 metadata: Box::new(metadata(observed, &secret, part.name(), &notes)),
                 authority: authority.clone(),
+                beside: beside.clone(),
                 spec,
             });
         }
@@ -119,9 +133,10 @@ pub fn authority_end(
     now: Timestamp,
 ) -> Option<AuthorityEnd> {
     let authority = authority_secret(observed.name());
-    let Some(SecretContent::Authority(ca)) = content(observed, &authority) else {
-        return None;
-    };
+    let present = ca::certificate(observed, &authority)?;
+    // Once the next one signs, the end of this one is no matter.
+    let course = ca::course(observed, present).ok();
+    let ca = course.as_ref().map_or(present, Course::signer);
     let desired = desired?;
     let left = ca.not_after.duration_since(now);
     let near = desired.leaf_duration.saturating_add(desired.renew_before);
@@ -134,7 +149,7 @@ pub fn authority_end(
     (left <= near).then(|| AuthorityEnd {
         pressing,
         text: format!(
-            "The CA in Secret {authority} ends on {}: {follows}. {}",
+            "The CA in Secret {authority} ends on {}: {follows}. Its rotation should have begun by itself: see status.certificateAuthority.waitsFor. Where it can not: {}",
             ca.not_after,
             anew(observed.name())
         ),
@@ -291,7 +306,7 @@ fn due(
     desired: &Desired,
     part: Part,
     spec: &LeafSpec,
-    ca: &CertificateInfo,
+    course: &Course<'_>,
     rotation: &str,
     now: Timestamp,
 ) -> bool {
@@ -310,11 +325,9 @@ fn due(
         .checked_sub(desired.renew_before)
         .unwrap_or(now);
     // A leaf that ends with its CA can not be made to last longer.
-    let can_last_longer = certificate.not_after < ca.not_after;
+    let can_last_longer = certificate.not_after < course.signer().not_after;
     (now >= renew_at && can_last_longer)
-        || !trusts
-            .iter()
-            .any(|trusted| trusted.public_key == ca.public_key)
+        || !course.suits(certificate, trusts)
         || certificate.common_name.as_deref() != Some(spec.common_name.as_str())
         || !spec.dns.is_subset(&certificate.dns)
         || !spec.ips.is_subset(&certificate.ips)
@@ -326,7 +339,10 @@ fn due(
 
 /// Objects of our names that somebody else made are never written over.
 fn foreign(observed: &Observed) -> Result<(), Blocker> {
-    let ours = std::iter::once(authority_secret(observed.name()))
+    let authorities = [authority_secret, next_authority_secret];
+    let ours = authorities
+        .map(|name| name(observed.name()))
+        .into_iter()
         .chain(Part::ALL.iter().map(|part| part.secret(observed.name())));
     for name in ours {
         if let Some(secret) = observed.secrets.get(&name)

@@ -39,6 +39,8 @@ struct Running {
     /// The agents' ConfigMap, and what this pod's agent read there last.
     desired: Option<(String, Arc<Mutex<String>>)>,
     servers: Vec<JoinHandle<()>>,
+    /// PD reads whom it trusts once, at its start.
+    trust: Option<Vec<u8>>,
 }
 
 impl Drop for Running {
@@ -176,6 +178,7 @@ impl Node {
             identities: Vec::new(),
             desired: None,
             servers: Vec::new(),
+            trust: None,
         };
         let pd = self.pd.clone();
         let (mut identities, mut servers) = (Vec::new(), Vec::new());
@@ -267,7 +270,12 @@ impl Node {
                 };
                 let version = secret.resource_version().unwrap();
                 if *seen != version {
-                    *identity.lock().unwrap() = Some(mutual(&secret));
+                    if is_pd(&running.name) && running.trust.is_none() {
+                        let data = secret.data.as_ref().unwrap();
+                        running.trust = Some(data["ca.crt"].0.clone());
+                    }
+                    let set = mutual(&secret, running.trust.as_deref());
+                    *identity.lock().unwrap() = Some(set);
                     *seen = version;
                 }
             }

@@ -24,12 +24,13 @@ pub type Handler = Arc<dyn Fn(&str, &str) -> (u16, String) + Send + Sync>;
 /// The certificate of a server; empty for plaintext.
 pub type Identity = Arc<Mutex<Option<Arc<ServerConfig>>>>;
 
-/// Mutual TLS by a Secret, as TiKV, PD and the agents do it.
-pub fn mutual(secret: &Secret) -> Arc<ServerConfig> {
+/// Mutual TLS by a Secret, as TiKV, PD and the agents do it. `trust` is what was read at the start, where trust is read then only.
+pub fn mutual(secret: &Secret, trust: Option<&[u8]>) -> Arc<ServerConfig> {
     let data = secret.data.as_ref().unwrap();
+    let trust = trust.unwrap_or(&data["ca.crt"].0);
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let mut roots = RootCertStore::empty();
-    for ca in CertificateDer::pem_slice_iter(&data["ca.crt"].0) {
+    for ca in CertificateDer::pem_slice_iter(trust) {
         roots.add(ca.unwrap()).unwrap();
     }
     let clients = WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone());

@@ -35,7 +35,12 @@ class Served:
 
 def secret_serial(namespace: str, part: str) -> str:
     """Serial number of the certificate in a leaf Secret (`tikv`, `pd`, `agent`, `client`)."""
-    return _fields(_secret(namespace, f"demo-{part}-tls")["tls.crt"])["serial"]
+    return secret_serial_of(namespace, f"demo-{part}-tls")
+
+
+def secret_serial_of(namespace: str, name: str) -> str:
+    """Serial number of the certificate in a Secret, the CA's for one."""
+    return _fields(_secret(namespace, name)["tls.crt"])["serial"]
 
 
 def served(cluster: TikvCluster, ports: Optional[list[int]] = None) -> list[Served]:

@@ -1,5 +1,6 @@
 //! The custom resources `TikvSecurity`, `TikvSecurityPolicy`, `TikvVolume` and `TikvClientCertificate`, version `v1alpha1`.
 
+mod authority;
 mod client_certificate;
 mod clients;
 mod cluster;
@@ -17,6 +18,7 @@ mod vault;
 mod verification;
 mod volume;
 
+pub use authority::{CaPhase, CaRotation, CaRotationPolicy, CaStep, CertificateAuthorityStatus};
 pub use client_certificate::{
     Pkcs12, SecurityRef, TikvClientCertificate, TikvClientCertificateSpec,
     TikvClientCertificateStatus, Usage,

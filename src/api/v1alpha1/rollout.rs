@@ -63,6 +63,24 @@ pub struct Rotate {
         regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._:-]*$")
     )]
     pub certificates: Option<String>,
+    /// Makes a new CA and replaces the present one by it: both are trusted, then all certificates are issued anew, then the old one is
+    /// dropped. Each PD member restarts twice and each store once, one at a time. The word from before, or none, turns it around
+    /// until the old CA is dropped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._:-]*$")
+    )]
+    pub ca: Option<String>,
+    /// As `ca`, for a CA whose key fell into the wrong hands: `tls.ca.overlap` is not waited for, and stores restart after the old CA
+    /// was dropped. It costs: clients that have not read the Secret of the client certificate anew are refused within
+    /// minutes. A rotation that is under way is hurried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 63),
+        regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._:-]*$")
+    )]
+    pub ca_emergency: Option<String>,
     /// Verifies every store once, as `spec.verification` does by the clock. Nothing restarts for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(

@@ -32,6 +32,7 @@ use super::verification::Verification;
     printcolumn(name = "Method", type_ = "string", json_path = ".status.encryption.method"),
     printcolumn(name = "Encrypted", type_ = "string", json_path = ".status.encryption.encrypted"),
     printcolumn(name = "Stores", type_ = "string", json_path = ".status.encryption.stores"),
+    printcolumn(name = "CA", type_ = "string", json_path = ".status.certificateAuthority.phase", priority = 1),
     printcolumn(name = "Renews", type_ = "date", json_path = ".status.nextRenewal", priority = 1),
     printcolumn(name = "Message", type_ = "string", json_path = ".status.message", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")

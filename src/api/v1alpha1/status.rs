@@ -5,6 +5,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::authority::CertificateAuthorityStatus;
 use super::clients::TrustStatus;
 use super::rotation::{KeyRing, RotationStatus};
 use crate::api::method::Method;
@@ -103,6 +104,9 @@ pub struct TikvSecurityStatus {
     /// The rotation of master keys that is asked for or under way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub master_key_rotation: Option<RotationStatus>,
+    /// The rotation of the certificate authority that is asked for or under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate_authority: Option<CertificateAuthorityStatus>,
     /// The master keys that the pods are configured with: a copy of what the agents' ConfigMap keeps, for the day on which
     /// that one is lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -330,6 +334,8 @@ pub enum RotationKind {
     Envelope,
     /// Every leaf certificate was issued anew.
     Certificates,
+    /// Another certificate authority signs, and the one before is trusted no more.
+    CertificateAuthority,
 }
 
 #[allow(

@@ -3,6 +3,7 @@
 use kube::KubeSchema;
 use serde::{Deserialize, Serialize};
 
+use super::authority::CaRotationPolicy;
 use super::clients::{ClientPolicy, Trust};
 use super::duration::GoDuration;
 
@@ -23,6 +24,9 @@ pub struct Tls {
     #[serde(default = "renew_before")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('1m')").message("renewBefore must be at least 1m"))]
     pub renew_before: GoDuration,
+    /// How the CA is rotated. `rotate.ca` asks for it; near its end it happens by itself.
+    #[serde(default)]
+    pub ca: CaRotationPolicy,
     /// More DNS names and IP addresses for the certificates of TiKV and PD: Services, load balancers, other networks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]

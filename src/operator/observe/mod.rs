@@ -16,7 +16,7 @@ use super::objects::Objects;
 use super::reconcile::Context;
 use crate::api::LABEL_NAME;
 use crate::api::v1alpha1::{TikvSecurity, TikvVolume};
-use crate::plan::names::{Part, agent_config};
+use crate::plan::names::{Part, agent_config, next_authority_secret};
 use crate::plan::observed::{Observed, PdState};
 use crate::tikv::pd::PdClient;
 
@@ -55,6 +55,7 @@ pub(super) async fn observe(
 
     let tls = secrets.client_config();
     let pd = pd::client(&pd_workload.pods, &Part::Pd.secret(&name), tls.clone());
+    let tikv_secret = Part::Tikv.secret(&name);
     let now = jiff::Timestamp::now();
     let look = pods::Look {
         probes: &context.probes,
@@ -62,13 +63,15 @@ pub(super) async fn observe(
         resource: &name,
         now,
     };
-    let (mut pd_state, agents, served) = futures::join!(
+    let rotating = secrets.has(&next_authority_secret(&name));
+    let (mut pd_state, agents, served, unready) = futures::join!(
         pd::state(&pd, !pd_workload.pods.is_empty()),
         pods::agents(&tikv.pods, tls.clone()),
         look.served(&tikv.pods, &pd_workload.pods),
+        pods::unready(&tikv.pods, &tikv_secret, tls.clone().filter(|_| rotating)),
     );
     if let PdState::Reachable(facts) = &mut pd_state {
-        pods::exact_leaders(&tikv.pods, &Part::Tikv.secret(&name), tls, facts).await;
+        pods::exact_leaders(&tikv.pods, &tikv_secret, tls, facts).await;
     }
     let observed = Observed {
         resource,
@@ -87,6 +90,7 @@ pub(super) async fn observe(
         pd_state,
         agents,
         served,
+        unready,
         master_key,
         other_keys,
         key_probe,

@@ -1,6 +1,6 @@
 //! What runs in the pods: the agents' reports and the certificates that ports really serve.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -130,6 +130,29 @@ pub(super) async fn exact_leaders(
         }
     });
     join_all(counts).await;
+}
+
+/// Pods whose store says that it has not caught up with its peers. One that does not answer says nothing.
+pub(super) async fn unready(
+    pods: &[Pod],
+    secret: &str,
+    tls: Option<Arc<ClientConfig>>,
+) -> BTreeSet<String> {
+    let Some(tls) = tls else {
+        return BTreeSet::new();
+    };
+    let transport = Transport {
+        tls: Some(tls),
+        patience: PATIENCE,
+    };
+    let secure = pods.iter().filter(|pod| mounts_secret(pod, secret));
+    let asked = secure.map(|pod| async {
+        let endpoint = Endpoint::new(address(pod)?.to_string(), STATUS_PORT);
+        let endpoint = endpoint.named(server_name(pod));
+        let ready = status_port::ready(&transport, &endpoint).await.ok()?;
+        (ready == Some(false)).then(|| pod.name_any())
+    });
+    join_all(asked).await.into_iter().flatten().collect()
 }
 
 /// What is needed to look at ports.

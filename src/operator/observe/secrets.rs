@@ -7,9 +7,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Secret;
 use rustls::ClientConfig;
 
+use crate::api::LABEL_NAME;
 use crate::operator::error::Error;
 use crate::operator::objects::Objects;
-use crate::plan::names::{Part, WRAPPED_KEY, authority_secret};
+use crate::plan::names::{Part, WRAPPED_KEY, authority_secret, next_authority_secret};
 use crate::plan::observed::{SecretContent, SecretFacts};
 use crate::tls::authority::Authority;
 use crate::tls::bundle::TlsSet;
@@ -41,13 +42,18 @@ pub(super) async fn read(
     let now = Timestamp::now();
     let mut facts = BTreeMap::new();
     let mut client = None;
-    let authority = authority_secret(resource);
-    if let Some(secret) = objects.get::<Secret>(&authority).await? {
+    for name in [authority_secret(resource), next_authority_secret(resource)] {
+        let Some(secret) = objects.get::<Secret>(&name).await? else {
+            continue;
+        };
+        if is_vacant(&secret, resource) {
+            continue;
+        }
         let content = match self::authority(&secret) {
             Ok(authority) => SecretContent::Authority(authority.info().clone()),
             Err(error) => SecretContent::Unusable(error),
         };
-        facts.insert(authority, with(secret, content));
+        facts.insert(name, with(secret, content));
     }
     for part in Part::ALL {
         let name = part.secret(resource);
@@ -74,6 +80,14 @@ pub(super) async fn read(
     Ok(Secrets { facts, client })
 }
 
+/// True for a Secret of ours that held a CA and was emptied: as good as none.
+pub(in crate::operator) fn is_vacant(secret: &Secret, resource: &str) -> bool {
+    let labels = secret.metadata.labels.as_ref();
+    let owner = labels.and_then(|labels| labels.get(LABEL_NAME));
+    let empty = |key| field(secret, key).is_ok_and(<[u8]>::is_empty);
+    owner.is_some_and(|owner| owner == resource) && empty(CERTIFICATE) && empty(KEY)
+}
+
 /// The CA in a Secret.
 pub(in crate::operator) fn authority(secret: &Secret) -> Result<Authority, String> {
     let (certificate, key) = (field(secret, CERTIFICATE)?, field(secret, KEY)?);
@@ -89,6 +103,11 @@ impl Secrets {
     /// Mutual TLS as the operator, when its set is usable.
     pub fn client_config(&self) -> Option<Arc<ClientConfig>> {
         client::mutual(self.client.as_ref()?).ok()
+    }
+
+    /// Whether this Secret is there.
+    pub fn has(&self, secret: &str) -> bool {
+        self.facts.contains_key(secret)
     }
 
     /// Serial of the leaf in a Secret.

@@ -1,6 +1,6 @@
 //! PD's members.
 
-use super::{Roll, delete};
+use super::{Roll, delete, old};
 use crate::api::v1alpha1::RolloutPhase;
 use crate::plan::action::Action;
 use crate::plan::pods::{PodView, replicas};
@@ -55,7 +55,7 @@ impl<'a> Roll<'a> {
                 .is_some_and(|name| name == pod.name || name.starts_with(&format!("{}.", pod.name)))
         };
         if let Some(follower) = outdated.iter().find(|pod| !leads(pod)) {
-            return self.restart(follower, delete(follower, "its pod template changed"));
+            return self.restart(follower, delete(follower, old(follower)));
         }
         let leader = &outdated[0];
         let heir = facts.members.iter().find(|member| {
@@ -72,6 +72,6 @@ impl<'a> Roll<'a> {
             );
             return true;
         }
-        self.restart(leader, delete(leader, "its pod template changed"))
+        self.restart(leader, delete(leader, old(leader)))
     }
 }

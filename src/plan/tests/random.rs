@@ -35,6 +35,12 @@ enum Event {
     RotateData(u8),
     /// A renewal of certificates is asked for.
     RotateLeaves(u8),
+    /// A rotation of the CA is asked for, or taken back.
+    RotateCa(Option<u8>),
+    /// The same for a CA that is compromised.
+    Emergency(u8),
+    /// The kubelet brings no files to a pod, or does again.
+    Stuck(usize, bool),
     /// Another master key is asked for.
     Key(u8),
     /// A new key of the KMS's making is asked for.
@@ -57,6 +63,9 @@ fn event() -> impl Strategy<Value = Event> {
         1 => any::<bool>().prop_map(Event::Pause),
         1 => any::<u8>().prop_map(Event::RotateData),
         1 => any::<u8>().prop_map(Event::RotateLeaves),
+        3 => proptest::option::of(0..3_u8).prop_map(Event::RotateCa),
+        1 => (0..2_u8).prop_map(Event::Emergency),
+        1 => (0..3_usize, any::<bool>()).prop_map(|(n, stuck)| Event::Stuck(n, stuck)),
         2 => (0..3_u8).prop_map(Event::Key),
         1 => any::<u8>().prop_map(Event::RotateEnvelope),
         1 => (0..3_u8, any::<bool>()).prop_map(|(n, lost)| Event::Lost(n, lost)),
@@ -67,6 +76,7 @@ fn event() -> impl Strategy<Value = Event> {
 fn asked() -> impl Strategy<Value = Value> {
     (any::<bool>(), any::<bool>(), 0..4_u8).prop_map(|(always, fast, parts)| {
         let mut spec = spec();
+        spec["tls"]["ca"] = json!({"overlap": if fast { "0s" } else { "5m" }});
         if always {
             spec["encryption"]["reencryption"] = json!({"policy": "Always"});
         }
@@ -158,6 +168,20 @@ impl Trial {
             Event::RotateData(word) => {
                 world.seen.resource.spec.rotate.data_key = Some(format!("w{word}"));
             }
+            Event::RotateCa(word) => {
+                world.seen.resource.spec.rotate.ca = word.map(|word| format!("w{word}"));
+            }
+            Event::Emergency(word) => {
+                world.seen.resource.spec.rotate.ca_emergency = Some(format!("w{word}"));
+                world.emergency = true;
+            }
+            Event::Stuck(n, stuck) => {
+                let pod = format!("tikv-{n}");
+                world.stuck.remove(&pod);
+                if *stuck {
+                    world.stuck.insert(pod);
+                }
+            }
             Event::Key(n) => {
                 if let Some(encryption) = &mut world.seen.resource.spec.encryption {
                     encryption.master_key = key(*n);
@@ -207,13 +231,29 @@ impl Trial {
     fn end(mut self) {
         self.pd_back();
         self.world.lost.clear();
+        self.world.stuck.clear();
         for event in [Event::Kms(true), Event::Lock(false), Event::Pause(false)] {
             self.happen(&event);
         }
         for n in 0..3 {
             self.happen(&Event::Store(n, false));
         }
+        // A rotation of the CA that waits for clients is Ready meanwhile.
         self.world.settle();
+        self.world.now += SignedDuration::from_hours(1);
+        for _ in 0..3 {
+            let under_way = |world: &World| world.seen.secrets.contains_key("db-ca-next");
+            for _ in 0..1000 {
+                if under_way(&self.world) {
+                    self.world.reconcile(None);
+                }
+            }
+            assert!(
+                !under_way(&self.world),
+                "the rotation of the CA does not end"
+            );
+            self.world.settle();
+        }
         let world = &mut self.world;
         if let Some(encryption) = &world.seen.resource.spec.encryption {
             let ring = world.seen.ring().unwrap();

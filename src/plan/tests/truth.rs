@@ -89,6 +89,8 @@ fn a_ca_that_ends_is_said_long_before_with_date_and_next_step() {
     let mut world = World::new(spec(), true);
     let start = world.now;
     world.settle();
+    // Otherwise it would be rotated before.
+    world.seen.resource.spec.rollout.paused = true;
     let end = start + SignedDuration::from_hours(87_600);
     let at = |world: &mut World, hours: i64| {
         world.now = end - SignedDuration::from_hours(hours);
@@ -99,7 +101,7 @@ fn a_ca_that_ends_is_said_long_before_with_date_and_next_step() {
         world.reconcile(None)
     };
     assert_eq!(
-        said(&at(&mut world, 1000), "CertificatesReady").0,
+        said(&at(&mut world, 1010), "CertificatesReady").0,
         "AsDesired"
     );
 

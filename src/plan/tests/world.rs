@@ -1,13 +1,14 @@
 //! The small world.
 
 mod agents;
+mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -16,7 +17,8 @@ use crate::api::report::{
     AgentPhase, AgentReport, Coverage, Finding, KeyCheck, Progress, VerificationReport,
 };
 use crate::api::v1alpha1::MasterKey;
-use crate::plan::action::{Action, Plan};
+use crate::api::{ANNOTATION_APPLIED, ANNOTATION_CA_ROTATION};
+use crate::plan::action::{Action, Anchor, Plan};
 use crate::plan::names::{Part, VOLUME_TLS};
 use crate::plan::observed::*;
 use crate::plan::{keys, merge, plan};
@@ -50,6 +52,14 @@ pub struct World {
     pub keys: BTreeMap<String, KeyCheck>,
     /// What agents have verified, by pod.
     pub verified: BTreeMap<String, VerificationReport>,
+    /// What each process has of its certificates, by UID of its pod.
+    pub processes: BTreeMap<(String, Part), trust::Process>,
+    /// Ways between stores, by UID of the pod at one end and name of that at the other.
+    pub channels: BTreeMap<(String, String), trust::Channel>,
+    /// Pods whose files do not follow their Secrets.
+    pub stuck: BTreeSet<String>,
+    /// Whether channels that were opened before may be refused.
+    pub emergency: bool,
 }
 
 #[allow(clippy::needless_pass_by_value)]
@@ -140,6 +150,7 @@ impl World {
                 pd_state: PdState::NotAsked,
                 agents: BTreeMap::new(),
                 served: Vec::new(),
+                unready: BTreeSet::new(),
                 master_key: MasterKeyProof::Usable,
                 other_keys: Vec::new(),
                 key_probe: None,
@@ -158,6 +169,10 @@ impl World {
             lost: BTreeSet::new(),
             keys: BTreeMap::new(),
             verified: BTreeMap::new(),
+            processes: BTreeMap::new(),
+            channels: BTreeMap::new(),
+            stuck: BTreeSet::new(),
+            emergency: false,
         };
         if live {
             let members = (0..3).map(|n| Member {
@@ -317,37 +332,52 @@ impl World {
                 common_name,
                 duration,
             } => {
-                let content = SecretContent::Authority(self.certificate(common_name, *duration));
-                self.seen.secrets.insert(
-                    metadata.name.clone().unwrap(),
-                    SecretFacts {
-                        metadata: (**metadata).clone(),
-                        content,
-                    },
-                );
+                let certificate = self.certificate(common_name, common_name, *duration);
+                let before = self.store(metadata, SecretContent::Authority(certificate));
+                assert!(before.is_none(), "a CA was overwritten");
+            }
+            Action::PromoteCa { from, metadata } => {
+                let content = self.seen.secrets[&from.secret].content.clone();
+                self.store(metadata, content);
+            }
+            Action::RecordCaRotation {
+                secret,
+                version,
+                memory,
+            } => {
+                self.serial += 1;
+                let written = self.serial.to_string();
+                let metadata = &mut self.seen.secrets.get_mut(secret).unwrap().metadata;
+                assert_eq!(metadata.resource_version.as_ref(), Some(version));
+                metadata.resource_version = Some(written);
+                let notes = metadata.annotations.get_or_insert_default();
+                notes.insert(ANNOTATION_CA_ROTATION.to_owned(), memory.clone());
+            }
+            Action::VacateCa { secret, version } => {
+                let gone = self.seen.secrets.remove(secret).unwrap();
+                assert_eq!(gone.metadata.resource_version.as_ref(), Some(version));
             }
             Action::IssueLeaf {
                 metadata,
                 authority,
+                beside,
                 spec,
             } => {
-                let mut certificate = self.certificate(&spec.common_name, spec.duration);
-                (certificate.dns, certificate.ips) = (spec.dns.clone(), spec.ips.clone());
-                let SecretContent::Authority(ca) = self.seen.secrets[authority].content.clone()
-                else {
-                    panic!("no CA")
+                let ca = |anchor: &Anchor| match &self.seen.secrets[&anchor.secret].content {
+                    SecretContent::Authority(ca) => ca.clone(),
+                    other => panic!("no CA: {other:?}"),
                 };
+                let signer = ca(authority);
+                let trusts = std::iter::once(signer.clone()).chain(beside.iter().map(ca));
+                let trusts = trusts.collect();
+                let (name, issuer) = (&spec.common_name, &signer.subject);
+                let mut certificate = self.certificate(name, issuer, spec.duration);
+                (certificate.dns, certificate.ips) = (spec.dns.clone(), spec.ips.clone());
                 let content = SecretContent::Leaf {
                     certificate,
-                    trusts: vec![ca],
+                    trusts,
                 };
-                self.seen.secrets.insert(
-                    metadata.name.clone().unwrap(),
-                    SecretFacts {
-                        metadata: (**metadata).clone(),
-                        content,
-                    },
-                );
+                self.store(metadata, content);
             }
             Action::WrapMasterKey { metadata } => {
                 let facts = SecretFacts {
@@ -471,24 +501,6 @@ impl World {
             Some("db.prod.tikv-security"),
             "a store is disturbed without PD's lock"
         );
-    }
-
-    fn certificate(&mut self, common_name: &str, duration: SignedDuration) -> CertificateInfo {
-        self.serial += 1;
-        CertificateInfo {
-            serial: format!("{:x}", self.serial),
-            not_before: self.now,
-            not_after: self.now + duration,
-            common_name: Some(common_name.into()),
-            issuer: String::new(),
-            subject: String::new(),
-            dns: [].into(),
-            ips: [].into(),
-            is_ca: common_name.ends_with("CA"),
-            server_auth: true,
-            client_auth: true,
-            public_key: self.serial.to_be_bytes().to_vec(),
-        }
     }
 
     /// What everybody else does.

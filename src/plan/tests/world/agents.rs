@@ -20,36 +20,11 @@ impl World {
     pub(super) fn agents(&mut self) {
         let told = keys::told(self.seen.agent_config.as_ref());
         let mut agents = BTreeMap::new();
-        let mut served = Vec::new();
+        self.kubelet();
+        let served = self.served();
         for pod in self.seen.tikv.pods.iter().chain(&self.seen.pd.pods) {
             let name = pod.metadata.name.clone().unwrap();
             let spec = pod.spec.as_ref().unwrap();
-            let part = if name.starts_with("pd") {
-                Part::Pd
-            } else {
-                Part::Tikv
-            };
-            let tls = spec
-                .volumes
-                .iter()
-                .flatten()
-                .any(|volume| volume.name == VOLUME_TLS);
-            let secret = self.seen.secrets.get(&part.secret("db"));
-            if let (true, Some(SecretContent::Leaf { certificate, .. })) =
-                (tls, secret.map(|one| &one.content))
-            {
-                let leaf = ServedLeaf {
-                    serial: certificate.serial.clone(),
-                    not_after: certificate.not_after,
-                    trusted: true,
-                };
-                let port = if part == Part::Pd { 2379 } else { 20160 };
-                served.push(Served {
-                    pod: name.clone(),
-                    port,
-                    result: Ok(leaf),
-                });
-            }
             if let (Some(told), true) = (&told, spec.init_containers.is_some()) {
                 let born = pod.metadata.creation_timestamp.as_ref().unwrap().0;
                 let satisfied = born >= told.since && !self.agents_fail;

@@ -1,0 +1,86 @@
+//! What is known of the ports: a step counts only when each of them serves what it made.
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::Course;
+use crate::api::AGENT_PORT;
+use crate::plan::names::Part;
+use crate::plan::observed::{Observed, SecretContent};
+use crate::plan::pods::{PodView, replicas, views};
+
+/// What lacks until every port of every pod is known to serve the certificate of its Secret, and that one suits the step.
+pub(super) fn lacking(observed: &Observed, course: &Course<'_>) -> Option<String> {
+    for part in Part::ALL {
+        if serial(observed, course, part).is_none() {
+            let secret = part.secret(observed.name());
+            return Some(format!("the certificate in Secret {secret} to be issued"));
+        }
+    }
+    for facts in [&observed.tikv, &observed.pd] {
+        let pods = views(observed, facts);
+        if pods.len() < replicas(facts) {
+            return Some("all pods of TiKV and PD to be there".to_owned());
+        }
+        let silent = pods.iter().find(|pod| {
+            pod.terminating || pod.tls && !observed.served.iter().any(|one| one.pod == pod.name)
+        });
+        if let Some(pod) = silent {
+            return Some(format!("{} to serve its certificate", pod.name));
+        }
+    }
+    observed.served.iter().find_map(|served| {
+        let part = part_of(served.port)?;
+        let wanted = serial(observed, course, part)?;
+        let what = match &served.result {
+            Ok(leaf) if leaf.serial == wanted && leaf.trusted => return None,
+            Ok(leaf) => format!("it serves {}", leaf.serial),
+            Err(why) => why.clone(),
+        };
+        Some(format!(
+            "{}:{} to serve the certificate in Secret {} ({what}); the kubelet brings it within two minutes",
+            served.pod,
+            served.port,
+            part.secret(observed.name())
+        ))
+    })
+}
+
+/// Time in which a store that started catches up with its peers: less than half a minute was measured (facts, TLS §9.3).
+const CATCHING_UP: SignedDuration = SignedDuration::from_mins(2);
+
+/// A pod whose store is well by PD, and which its peers do not reach: they try with certificates that they read while it was away
+/// (facts, TLS §2.3, §9.3). PD does not see it; the store itself does.
+pub(super) fn stranded(observed: &Observed, now: Timestamp) -> Option<&str> {
+    let pods = views(observed, &observed.tikv);
+    let long = |pod: &PodView<'_>| {
+        let started = pod
+            .store
+            .and_then(|store| store.started)
+            .max(pod.ready_since);
+        started.is_some_and(|at| now.duration_since(at) > CATCHING_UP)
+    };
+    let mut stranded = pods.iter().filter(|pod| {
+        observed.unready.contains(pod.name) && pod.ailment(now).is_none() && long(pod)
+    });
+    stranded.next().map(|pod| pod.name)
+}
+
+/// Serial number of the part's leaf, when it suits.
+fn serial<'a>(observed: &'a Observed, course: &Course<'_>, part: Part) -> Option<&'a str> {
+    match &observed.secrets.get(&part.secret(observed.name()))?.content {
+        SecretContent::Leaf {
+            certificate,
+            trusts,
+        } if course.suits(certificate, trusts) => Some(&certificate.serial),
+        _ => None,
+    }
+}
+
+const fn part_of(port: u16) -> Option<Part> {
+    match port {
+        20160 | 20180 => Some(Part::Tikv),
+        2379 | 2380 => Some(Part::Pd),
+        AGENT_PORT => Some(Part::Agent),
+        _ => None,
+    }
+}

@@ -1,0 +1,282 @@
+//! Who trusts whom: what each process has read of its files, and that everybody can still connect (facts, TLS §2, §9.3).
+
+use super::*;
+use crate::api::AGENT_PORT;
+
+/// What a process has of its certificates.
+#[derive(Clone)]
+pub struct Process {
+    pub pod: String,
+    pub part: Part,
+    /// In its files now.
+    pub leaf: CertificateInfo,
+    pub trusts: Vec<CertificateInfo>,
+    /// In its files when it started: all that PD ever trusts.
+    pub trusts_at_start: Vec<CertificateInfo>,
+    /// Signers of the certificates that it had since it started: a channel that was opened then still shows them.
+    pub shown: BTreeSet<String>,
+}
+
+/// A way from a store to another one: while it is broken it is tried with what was read when it broke.
+#[derive(Clone)]
+pub struct Channel {
+    leaf: CertificateInfo,
+    trusts: Vec<CertificateInfo>,
+    broken: bool,
+}
+
+fn accepts(trusts: &[CertificateInfo], leaf: &CertificateInfo) -> bool {
+    trusts.iter().any(|ca| ca.subject == leaf.issuer)
+}
+
+impl Process {
+    fn server_trusts(&self) -> &[CertificateInfo] {
+        match self.part {
+            Part::Pd => &self.trusts_at_start,
+            _ => &self.trusts,
+        }
+    }
+
+    fn connects(&self, other: &Self) {
+        let mutual = accepts(self.server_trusts(), &other.leaf)
+            && accepts(other.server_trusts(), &self.leaf);
+        assert!(
+            mutual,
+            "{} {:?} (certificate of {}) can not connect to {} {:?} (certificate of {})",
+            self.pod, self.part, self.leaf.issuer, other.pod, other.part, other.leaf.issuer
+        );
+    }
+}
+
+impl World {
+    /// As the API server, and as the operator marks what it makes.
+    pub(super) fn store(
+        &mut self,
+        metadata: &ObjectMeta,
+        content: SecretContent,
+    ) -> Option<SecretFacts> {
+        self.serial += 1;
+        let mut metadata = metadata.clone();
+        let name = metadata.name.clone().unwrap();
+        let before = self.seen.secrets.get(&name);
+        let uid = before.and_then(|before| before.metadata.uid.clone());
+        metadata.uid = uid.or_else(|| Some(format!("s{}", self.serial)));
+        metadata.resource_version = Some(self.serial.to_string());
+        if let SecretContent::Authority(made)
+        | SecretContent::Leaf {
+            certificate: made, ..
+        } = &content
+        {
+            let notes = metadata.annotations.get_or_insert_default();
+            notes.insert(ANNOTATION_APPLIED.to_owned(), made.serial.clone());
+        }
+        let facts = SecretFacts { metadata, content };
+        self.seen.secrets.insert(name, facts)
+    }
+
+    pub(super) fn certificate(
+        &mut self,
+        common_name: &str,
+        issuer: &str,
+        duration: SignedDuration,
+    ) -> CertificateInfo {
+        self.serial += 1;
+        CertificateInfo {
+            serial: format!("{:x}", self.serial),
+            not_before: self.now,
+            not_after: self.now + duration,
+            common_name: Some(common_name.into()),
+            issuer: issuer.into(),
+            subject: common_name.into(),
+            dns: [].into(),
+            ips: [].into(),
+            is_ca: common_name == issuer,
+            server_auth: true,
+            client_auth: true,
+            public_key: self.serial.to_be_bytes().to_vec(),
+        }
+    }
+
+    fn set_of(&self, part: Part) -> Option<(CertificateInfo, Vec<CertificateInfo>)> {
+        match &self.seen.secrets.get(&part.secret("db"))?.content {
+            SecretContent::Leaf {
+                certificate,
+                trusts,
+            } => Some((certificate.clone(), trusts.clone())),
+            _ => None,
+        }
+    }
+
+    /// As kubelet: the files follow the Secrets, but for the pods of which it is said that they do not.
+    pub(super) fn kubelet(&mut self) {
+        let mut present = BTreeMap::new();
+        for pod in self.seen.tikv.pods.iter().chain(&self.seen.pd.pods) {
+            let (name, uid) = (pod.metadata.name.clone(), pod.metadata.uid.clone());
+            let (name, uid) = (name.unwrap(), uid.unwrap());
+            let spec = pod.spec.as_ref().unwrap();
+            let tls = spec.volumes.iter().flatten();
+            let tls = tls.into_iter().any(|volume| volume.name == VOLUME_TLS);
+            let own = if name.starts_with("pd") {
+                Part::Pd
+            } else {
+                Part::Tikv
+            };
+            let agent = spec.init_containers.is_some();
+            for (part, there) in [(own, tls), (Part::Agent, agent)] {
+                let Some((leaf, trusts)) = self.set_of(part).filter(|_| there) else {
+                    continue;
+                };
+                let key = (uid.clone(), part);
+                let mut process = match self.processes.remove(&key) {
+                    Some(known) => known,
+                    None => Process {
+                        pod: name.clone(),
+                        part,
+                        leaf: leaf.clone(),
+                        trusts: trusts.clone(),
+                        trusts_at_start: trusts.clone(),
+                        shown: BTreeSet::new(),
+                    },
+                };
+                if !self.stuck.contains(&name) {
+                    (process.leaf, process.trusts) = (leaf, trusts);
+                }
+                process.shown.insert(process.leaf.issuer.clone());
+                present.insert(key, process);
+            }
+        }
+        self.processes = present;
+        self.everybody_connects();
+        self.nobody_is_stranded();
+    }
+
+    fn everybody_connects(&self) {
+        let all: Vec<&Process> = self.processes.values().collect();
+        let operator = self.set_of(Part::Client);
+        for one in &all {
+            for other in &all {
+                if one.part != Part::Agent && other.part != Part::Agent {
+                    one.connects(other);
+                }
+            }
+            if let Some((leaf, trusts)) = &operator {
+                assert!(
+                    accepts(one.server_trusts(), leaf) && accepts(trusts, &one.leaf),
+                    "the operator can not connect to {} {:?}",
+                    one.pod,
+                    one.part
+                );
+            }
+        }
+        if self.emergency {
+            return;
+        }
+        let stores = all.iter().filter(|one| one.part == Part::Tikv);
+        for one in stores.clone() {
+            for other in stores
+                .clone()
+                .chain(all.iter().filter(|one| one.part == Part::Pd))
+            {
+                let known =
+                    |signer: &String| other.server_trusts().iter().any(|ca| ca.subject == *signer);
+                assert!(
+                    one.shown.iter().all(known),
+                    "a channel of {} may still show a certificate of {:?} to {}",
+                    one.pod,
+                    one.shown,
+                    other.pod
+                );
+            }
+        }
+    }
+
+    fn is_up(&self, pod: &str) -> bool {
+        let PdState::Reachable(facts) = &self.seen.pd_state else {
+            return true;
+        };
+        let there = self.seen.tikv.pods.iter();
+        let mut there = there.filter(|one| one.metadata.name.as_deref() == Some(pod));
+        let up = |store: &Store| {
+            store.address.starts_with(&format!("{pod}.")) && store.state == StoreState::Up
+        };
+        there.next().is_some() && facts.stores.iter().any(up)
+    }
+
+    fn nobody_is_stranded(&mut self) {
+        let stores: Vec<(String, Process)> = self
+            .processes
+            .iter()
+            .filter(|((_, part), _)| *part == Part::Tikv)
+            .map(|((uid, _), one)| (uid.clone(), one.clone()))
+            .collect();
+        let uids: Vec<String> = stores.iter().map(|(uid, _)| uid.clone()).collect();
+        self.channels.retain(|(uid, _), _| uids.contains(uid));
+        let up: Vec<String> = (0..3)
+            .map(|n| format!("tikv-{n}"))
+            .filter(|pod| self.is_up(pod))
+            .collect();
+        for (uid, one) in stores.iter().filter(|(_, one)| up.contains(&one.pod)) {
+            for peer in (0..3)
+                .map(|n| format!("tikv-{n}"))
+                .filter(|peer| *peer != one.pod)
+            {
+                let fresh = Channel {
+                    leaf: one.leaf.clone(),
+                    trusts: one.trusts.clone(),
+                    broken: false,
+                };
+                let up = up.contains(&peer);
+                let other = stores.iter().find(|(_, other)| other.pod == peer);
+                let channel = self
+                    .channels
+                    .entry((uid.clone(), peer.clone()))
+                    .or_insert_with(|| fresh.clone());
+                match (channel.broken, up, other) {
+                    (true, true, Some((_, other))) => {
+                        assert!(
+                            accepts(&channel.trusts, &other.leaf)
+                                && accepts(&other.trusts, &channel.leaf),
+                            "{} can not reach {peer}, which was away while trust changed",
+                            one.pod
+                        );
+                        *channel = fresh;
+                    }
+                    (false, false, _) => {
+                        *channel = Channel {
+                            broken: true,
+                            ..fresh
+                        }
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// What the ports serve. A store that is away serves nothing.
+    pub(super) fn served(&self) -> Vec<Served> {
+        let trusts = self.set_of(Part::Client).map(|(_, trusts)| trusts);
+        let all = self.processes.values().map(|one| {
+            let leaf = ServedLeaf {
+                serial: one.leaf.serial.clone(),
+                not_after: one.leaf.not_after,
+                trusted: trusts.as_ref().is_none_or(|all| accepts(all, &one.leaf)),
+            };
+            let away = one.part != Part::Pd && !self.is_up(&one.pod);
+            Served {
+                pod: one.pod.clone(),
+                port: match one.part {
+                    Part::Pd => 2379,
+                    Part::Agent => AGENT_PORT,
+                    _ => 20160,
+                },
+                result: if away {
+                    Err("connection refused".into())
+                } else {
+                    Ok(leaf)
+                },
+            }
+        });
+        all.collect()
+    }
+}
