@@ -12,8 +12,6 @@ from lib.scenario.kms import Kms
 SECRET = "demo-master-key"
 ENTRY = "master.key"
 
-UNPROVEN = True
-
 
 def run(context: Context) -> None:
     canary = secrets.token_hex(32)

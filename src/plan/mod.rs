@@ -393,7 +393,6 @@ fn blocked(
 
 /// The rollout does nothing but put back what it borrowed; what it knows to be true stays.
 fn stop(rolling: &mut Rolling, observed: &Observed, now: Timestamp) -> Vec<Action> {
-    let (put_back, evicting) = rollout::put_back(observed, now);
     if !rolling.actions.is_empty() {
         let text = "what the conditions Blocked and Drift name";
         rolling.status.waiting_for = Some(text.to_owned());
@@ -404,10 +403,11 @@ fn stop(rolling: &mut Rolling, observed: &Observed, now: Timestamp) -> Vec<Actio
     let before = before
         .map(|status| status.rollout.clone())
         .unwrap_or_default();
-    rolling.complete &= evicting.is_empty();
-    rolling.status.evicting = evicting;
+    rolling.status.evicting = before.evicting;
     rolling.status.pending_before = before.pending_before;
     rolling.status.restore_max_store_down_time = before.restore_max_store_down_time;
+    let put_back = rollout::put_back(observed, &mut rolling.status, now);
+    rolling.complete &= rolling.status.evicting.is_empty();
     put_back
 }
 

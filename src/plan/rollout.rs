@@ -82,19 +82,15 @@ pub fn roll(observed: &Observed, told: Option<&Told>, now: Timestamp) -> Rolling
     roll.finish()
 }
 
-/// Nothing may go on: schedulers of stores that are well are removed. Returns what to do and what to remember.
-pub fn put_back(observed: &Observed, now: Timestamp) -> (Vec<Action>, Vec<u64>) {
-    let status = observed.resource.status.as_ref();
-    let evicting = status
-        .map(|status| status.rollout.evicting.clone())
-        .unwrap_or_default();
+/// Nothing may go on: schedulers of stores that are well are removed, and with the last of them PD gets back the rest
+/// that was borrowed. Returns what to do; what is still borrowed stays in `status`.
+pub fn put_back(observed: &Observed, status: &mut RolloutStatus, now: Timestamp) -> Vec<Action> {
     let Some(facts) = observed.pd_facts() else {
-        return (Vec::new(), evicting);
+        return Vec::new();
     };
-    let kept: Vec<u64> = evicting
-        .into_iter()
-        .filter(|store| facts.evicting.contains(store))
-        .collect();
+    status
+        .evicting
+        .retain(|store| facts.evicting.contains(store));
     let pods = views(observed, &observed.tikv);
     let well = |store: &&u64| {
         let pod = pods
@@ -102,15 +98,17 @@ pub fn put_back(observed: &Observed, now: Timestamp) -> (Vec<Action>, Vec<u64>) 
             .find(|pod| pod.store.is_some_and(|one| one.id == **store));
         pod.is_some_and(|pod| pod.ailment(now).is_none())
     };
-    let mut actions: Vec<Action> = kept
+    let mut actions: Vec<Action> = status
+        .evicting
         .iter()
         .filter(well)
         .map(|store| Action::StopEvicting { store: *store })
         .collect();
-    if kept.is_empty() {
+    if status.evicting.is_empty() {
+        actions.extend(lent::patience(facts, status));
         actions.extend(release(observed));
     }
-    (actions, kept)
+    actions
 }
 
 struct Roll<'a> {

@@ -3,6 +3,7 @@
 from lib.context import Context
 from lib.scenario import certificates, leaks, measure, pd, volumes
 from lib.scenario.client import Client
+from lib.wait import until
 
 
 def certificates_served(context: Context) -> None:
@@ -43,11 +44,15 @@ def data_encrypted(context: Context, method: str) -> None:
 
 
 def nothing_left_behind(context: Context) -> None:
-    """PD is as it was."""
+    """PD is as it was, and the status, which is written after that, knows it."""
     left: list[str] = pd.evict_schedulers(context.cluster)
     context.check("no scheduler keeps leaders away from a store", not left, ", ".join(left))
-    evicting = context.resource.get()["status"].get("rollout", {}).get("evicting", [])
-    context.check("the status names no store in eviction", not evicting, str(evicting))
+
+    def at_rest() -> bool:
+        rollout = context.resource.get()["status"].get("rollout", {})
+        return not rollout.get("evicting") and not rollout.get("restoreMaxStoreDownTime")
+
+    until("the status to name nothing that PD has lent", at_rest, 60, context.resource.summary)
 
 
 def no_row_lost(context: Context, client: Client) -> None:

@@ -4,7 +4,7 @@
 use jiff::SignedDuration;
 
 use super::Roll;
-use crate::api::v1alpha1::RolloutPhase;
+use crate::api::v1alpha1::{RolloutPhase, RolloutStatus};
 use crate::plan::action::Action;
 use crate::plan::names;
 use crate::plan::observed::{Observed, PdFacts};
@@ -29,14 +29,8 @@ impl Roll<'_> {
     }
 
     pub(super) fn restore_down_time(&mut self, facts: &PdFacts) {
-        let Some(old) = self.out.status.restore_max_store_down_time.clone() else {
-            return;
-        };
-        if facts.max_store_down_time.as_deref() == Some(LONG_ABSENCE) {
-            self.out.actions.push(Action::SetMaxStoreDownTime(old));
-        } else {
-            self.out.status.restore_max_store_down_time = None;
-        }
+        let action = patience(facts, &mut self.out.status);
+        self.out.actions.extend(action);
     }
 
     /// No TiKV pod is disturbed without PD's maintenance lock, and it is not kept when nothing is (facts, TLS §4.5).
@@ -83,6 +77,16 @@ impl Roll<'_> {
             _ => {}
         }
     }
+}
+
+/// Gives back PD's patience with absent stores, and forgets it when PD has it again, or somebody has set another one.
+pub(super) fn patience(facts: &PdFacts, status: &mut RolloutStatus) -> Option<Action> {
+    let old = status.restore_max_store_down_time.clone()?;
+    if facts.max_store_down_time.as_deref() == Some(LONG_ABSENCE) {
+        return Some(Action::SetMaxStoreDownTime(old));
+    }
+    status.restore_max_store_down_time = None;
+    None
 }
 
 /// Gives the lock back, where it is ours.

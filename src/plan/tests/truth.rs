@@ -72,6 +72,34 @@ fn a_finished_cluster_without_its_kms_lacks_only_that() {
     assert_eq!(untrue(&plan.status), truth);
 }
 
+/// An outage may last for days: PD is not left with what was lent for the minutes of a restart.
+#[test]
+fn pd_has_everything_back_while_a_rollout_waits_for_its_kms() {
+    let mut world = World::new(spec(), true);
+    world.settle();
+    let from = world.log.len();
+    world.seen.resource.spec.rotate.data_key = Some("again".into());
+    while !world.log[from..]
+        .iter()
+        .any(|line| line.starts_with("DeletePod"))
+    {
+        world.reconcile(None);
+    }
+    assert_ne!(world.pd().max_store_down_time.as_deref(), Some("30m0s"));
+    world.seen.master_key = refused();
+    for _ in 0..40 {
+        world.reconcile(None);
+    }
+    assert!(world.pd().evicting.is_empty());
+    assert_eq!(world.pd().maintenance, None);
+    assert_eq!(world.pd().max_store_down_time.as_deref(), Some("30m0s"));
+    let rollout = world.seen.resource.status.clone().unwrap().rollout;
+    assert!(rollout.evicting.is_empty() && rollout.restore_max_store_down_time.is_none());
+    world.seen.master_key = MasterKeyProof::Usable;
+    world.settle();
+    assert_eq!(world.pd().max_store_down_time.as_deref(), Some("30m0s"));
+}
+
 #[test]
 fn leaves_are_renewed_without_the_kms() {
     let mut world = World::new(spec(), true);
