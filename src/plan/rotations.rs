@@ -129,7 +129,11 @@ fn certificates(all: &mut Vec<RotationRecord>, observed: &Observed, now: &Now<'_
             None => {
                 let request = request.clone().filter(|_| !all.iter().any(answered));
                 let next = next_authority_secret(observed.name());
-                if request.is_none() && observed.secrets.contains_key(&next) {
+                let rotates = |one: &RotationRecord| {
+                    one.kind == RotationKind::CertificateAuthority && one.finished_at.is_none()
+                };
+                let rotated = observed.secrets.contains_key(&next) || all.iter().any(rotates);
+                if request.is_none() && rotated {
                     // They belong to the rotation of the CA.
                     return finish(all, RotationKind::Certificates, now.certified, now.at);
                 }
