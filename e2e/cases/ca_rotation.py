@@ -1,4 +1,4 @@
-"""The CA becomes another one while a client goes on, and the operator is killed in the middle; then once more in an emergency."""
+"""The CA becomes another one while a client goes on and the operator is killed; then once more in an emergency."""
 
 from typing import Any, Optional
 
@@ -28,7 +28,8 @@ def run(context: Context) -> None:
     new = certificates.secret_serial_of(context.namespace, "demo-ca")
     context.check("in an emergency it is another one again", new not in (old, middle), f"{new[:16]}…")
 
-    done = [entry for entry in context.resource.get()["status"].get("rotations", []) if entry["kind"].endswith("Authority")]
+    entries = context.resource.get()["status"].get("rotations", [])
+    done = [entry for entry in entries if entry["kind"].endswith("Authority")]
     told = [f"{entry.get('request')} by {entry.get('by')}" for entry in done]
     context.check("the status lists both", len(done) == 2 and all(entry.get("finishedAt") for entry in done), str(told))
     proof.strangers_refused(context)
