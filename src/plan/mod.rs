@@ -119,15 +119,7 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
         .map_or((None, None), |(told, map)| (Some(told), map));
     let drift = drift::find(observed);
     let left = || drift::is_left(&drift).then_some(Obstacle::Drift);
-    let obstacle = policy::satisfied(observed).map_err(Obstacle::Policy);
-    let obstacle =
-        obstacle.and_then(|()| compaction::permitted(observed, desired).map_err(Obstacle::Policy));
-    let obstacle = obstacle.and_then(|()| match &turn {
-        Some(turn) => checks::master_key(observed, turn).map_err(Obstacle::Key),
-        None => Ok(()),
-    });
-    let refused = turn.as_ref().and_then(|turn| turn.refused.clone());
-    let obstacle = obstacle.and_then(|()| refused.map_or(Ok(()), |one| Err(Obstacle::Policy(one))));
+    let obstacle = permitted(observed, desired, turn.as_ref());
     let desired = next.as_ref().unwrap_or(desired);
     let obstacle =
         obstacle.and_then(|()| wrapped::make(observed, desired).map_err(Obstacle::WrappedKey));
@@ -148,9 +140,6 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
     if !has_finalizer(observed) {
         actions.push(Action::AddFinalizer);
     }
-    let authority = names::authority_secret(observed.name());
-    let present = ca::certificate(observed, &authority);
-    let course = present.map(|ca| ca::course(observed, ca)).transpose()?;
     let first_issue = tls::statuses(observed, Some(desired)).len() < 5;
     let issuing = issue.len();
     actions.extend(issue);
@@ -186,19 +175,7 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
         configuration = Configuration::Pending;
     }
     let busy = !actions.is_empty() || withheld.is_some();
-    let authority = course.as_ref().map(|course| {
-        let held = busy.then(|| "what is under way to end".to_owned());
-        ca::turn(
-            course,
-            &ca::Moment {
-                observed,
-                desired,
-                rolling: &rolling,
-                held,
-                now,
-            },
-        )
-    });
+    let authority = authority(observed, desired, &rolling, busy, now)?;
     actions.extend(authority.iter().flat_map(|turn| turn.actions.clone()));
     let facts = Facts {
         observed,
@@ -348,6 +325,39 @@ fn restrained(
     };
     let status = conditions::status(&facts, now);
     Ok(assemble(observed, actions, status, told.as_ref(), now))
+}
+
+/// Whether policies, the master keys and what is asked of them let anything begin.
+fn permitted(observed: &Observed, desired: &Desired, turn: Option<&Turn>) -> Result<(), Obstacle> {
+    policy::satisfied(observed).map_err(Obstacle::Policy)?;
+    compaction::permitted(observed, desired).map_err(Obstacle::Policy)?;
+    let Some(turn) = turn else { return Ok(()) };
+    checks::master_key(observed, turn).map_err(Obstacle::Key)?;
+    turn.refused
+        .clone()
+        .map_or(Ok(()), |refused| Err(Obstacle::Policy(refused)))
+}
+
+/// What follows for the rotation of the CA, once there is one.
+fn authority(
+    observed: &Observed,
+    desired: &Desired,
+    rolling: &Rolling,
+    busy: bool,
+    now: Timestamp,
+) -> Result<Option<ca::Turn>, Blocker> {
+    let secret = names::authority_secret(observed.name());
+    let Some(present) = ca::certificate(observed, &secret) else {
+        return Ok(None);
+    };
+    let moment = ca::Moment {
+        observed,
+        desired,
+        rolling,
+        held: busy.then(|| "what is under way to end".to_owned()),
+        now,
+    };
+    Ok(Some(ca::turn(&ca::course(observed, present)?, &moment)))
 }
 
 /// Keeps what the rollout remembers and drops what it would do.

@@ -133,6 +133,39 @@ fn wanted(observed: &Observed, memory: &CaRotation) -> bool {
         || asked.any(|(word, now, before)| now == word || (now.is_some() && now != before))
 }
 
+/// Goes to a step: one write, and the memory of it.
+fn go(
+    rotation: &Rotation<'_>,
+    moment: &Moment<'_>,
+    turn: &mut Turn,
+    step: CaStep,
+    abandons: bool,
+) -> Option<String> {
+    let mut memory = rotation.memory.clone();
+    let since = memory.abandoned_at.unwrap_or(whole_seconds(moment.now));
+    memory.abandoned_at = abandons.then_some(since);
+    if memory.step == CaStep::Withdraw {
+        // What restarted meanwhile has forgotten the next CA.
+        memory.published_at = None;
+    }
+    memory.step = step;
+    memory.settled_at = None;
+    turn.record(moment.observed, rotation, &memory);
+    None
+}
+
+/// Where a rotation goes that is not wanted any more, or wanted again. While nothing but the present CA has signed, or both
+/// are trusted everywhere, turning around needs no proof.
+const fn around(wanted: bool, step: CaStep) -> Option<CaStep> {
+    match (wanted, step) {
+        (false, CaStep::Bundle) => Some(CaStep::Withdraw),
+        (false, CaStep::Leaves) => Some(CaStep::Return),
+        (true, CaStep::Withdraw) => Some(CaStep::Bundle),
+        (true, CaStep::Return) => Some(CaStep::Leaves),
+        _ => None,
+    }
+}
+
 /// Does the next step, or tells what it waits for.
 fn follow(
     course: &Course<'_>,
@@ -142,38 +175,13 @@ fn follow(
 ) -> Option<String> {
     let (observed, memory) = (moment.observed, &rotation.memory);
     let wanted = wanted(observed, memory);
-    let go = |turn: &mut Turn, step: CaStep, abandons: bool| {
-        let mut memory = memory.clone();
-        memory.step = step;
-        memory.settled_at = None;
-        let since = memory.abandoned_at.unwrap_or(whole_seconds(moment.now));
-        memory.abandoned_at = abandons.then_some(since);
-        if rotation.memory.step == CaStep::Withdraw {
-            // What restarted meanwhile has forgotten the next CA.
-            memory.published_at = None;
-        }
-        turn.record(observed, rotation, &memory);
-        None
-    };
-    // While nothing but the present CA has signed, or both are trusted everywhere, turning around needs no proof.
-    match (wanted, memory.step) {
-        (false, CaStep::Bundle) => {
-            turn.note("CaRotationAbandoned", abandoned(course));
-            return go(turn, CaStep::Withdraw, true);
-        }
-        (false, CaStep::Leaves) => {
-            turn.note("CaRotationAbandoned", abandoned(course));
-            return go(turn, CaStep::Return, true);
-        }
-        (true, CaStep::Withdraw) => {
+    if let Some(step) = around(wanted, memory.step) {
+        if wanted {
             turn.note("CaRotationResumed", resumed(rotation));
-            return go(turn, CaStep::Bundle, false);
+        } else {
+            turn.note("CaRotationAbandoned", abandoned(course));
         }
-        (true, CaStep::Return) => {
-            turn.note("CaRotationResumed", resumed(rotation));
-            return go(turn, CaStep::Leaves, false);
-        }
-        _ => {}
+        return go(rotation, moment, turn, step, !wanted);
     }
     if memory.step == CaStep::Leaves
         && let Some(pod) = evidence::stranded(observed, moment.now)
@@ -185,7 +193,7 @@ fn follow(
                 "PD says that the store of {pod} is Up, but its peers have not reached it since the certificates changed; the CA before signs again until they have"
             ),
         });
-        return go(turn, CaStep::Bundle, false);
+        return go(rotation, moment, turn, CaStep::Bundle, false);
     }
     if let Some(lacking) = evidence::lacking(observed, course) {
         return Some(lacking);
@@ -225,12 +233,12 @@ fn follow(
         }
     }
     match memory.step {
-        CaStep::Bundle => go(turn, CaStep::Leaves, false),
+        CaStep::Bundle => go(rotation, moment, turn, CaStep::Leaves, false),
         CaStep::Leaves => {
             turn.promote(observed, rotation);
             None
         }
-        CaStep::Return => go(turn, CaStep::Withdraw, true),
+        CaStep::Return => go(rotation, moment, turn, CaStep::Withdraw, true),
         CaStep::Drop | CaStep::Withdraw => {
             if memory.step == CaStep::Drop {
                 turn.note(

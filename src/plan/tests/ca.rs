@@ -134,8 +134,15 @@ fn it_goes_from_one_ca_to_the_next_and_everybody_can_connect_all_the_time() {
         .filter_map(|plan| Some(plan.status.certificate_authority.as_ref()?.phase))
         .collect();
     phases.dedup();
-    use CaPhase::{Asked, Bundle, Drop, Leaves};
-    assert_eq!(phases, [Asked, Bundle, Leaves, Drop]);
+    assert_eq!(
+        phases,
+        [
+            CaPhase::Asked,
+            CaPhase::Bundle,
+            CaPhase::Leaves,
+            CaPhase::Drop
+        ]
+    );
     assert_eq!(
         deleted(&world, from, "tikv"),
         ["tikv-2", "tikv-1", "tikv-0"]
