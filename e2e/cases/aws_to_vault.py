@@ -11,8 +11,6 @@ from lib.scenario.kms import Kms
 from lib.scenario.report import report
 from lib.scenario.vault import Vault
 
-UNPROVEN = True
-
 
 def run(context: Context) -> None:
     client = setup.secured_cluster(context)

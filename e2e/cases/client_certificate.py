@@ -9,8 +9,6 @@ from lib.scenario import proof, setup
 from lib.wait import until
 
 # Not seen passing yet.
-UNPROVEN = True
-
 KIND = "tikvclientcertificates.security.tikv.org"
 NAME = "orders"
 
