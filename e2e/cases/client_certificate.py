@@ -8,7 +8,6 @@ from lib.context import Context
 from lib.scenario import proof, setup
 from lib.wait import until
 
-# Not seen passing yet.
 KIND = "tikvclientcertificates.security.tikv.org"
 NAME = "orders"
 
