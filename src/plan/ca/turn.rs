@@ -214,10 +214,12 @@ fn follow(
     if let Some(unwell) = unwell(moment) {
         return Some(unwell);
     }
-    let clients = matches!(
-        memory.step,
-        CaStep::Bundle | CaStep::Leaves | CaStep::Return
-    );
+    // Without TLS there are none: the agents alone have certificates.
+    let clients = moment.desired.tls
+        && matches!(
+            memory.step,
+            CaStep::Bundle | CaStep::Leaves | CaStep::Return
+        );
     if clients && memory.emergency.is_none() {
         let overlap = moment.desired.ca_overlap.min(lifetime(course) / OVERLAPS);
         let since = match memory.step {
