@@ -11,7 +11,7 @@ from lib.wait import until
 
 # There is one operator for all.
 ALONE = True
-UNPROVEN = True
+LONG = True
 # The kubelet takes up to two minutes to bring the client its files.
 OVERLAP = "150s"
 NEXT = "demo-ca-next"

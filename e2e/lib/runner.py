@@ -31,8 +31,8 @@ class Case:
     about: str
     # Whether it disturbs what all cases share, the operator for example.
     alone: bool
-    # Whether it has never been seen passing: then it runs only when it is named.
-    unproven: bool
+    # Whether it takes so long that it runs only when it is named.
+    long: bool
 
 
 def find() -> dict[str, Case]:
@@ -43,8 +43,8 @@ def find() -> dict[str, Case]:
         if hasattr(loaded, "run"):
             name = module.name.replace("_", "-")
             about = (loaded.__doc__ or "").strip().splitlines()[0]
-            alone, unproven = (getattr(loaded, mark, False) for mark in ("ALONE", "UNPROVEN"))
-            found[name] = Case(name, loaded.run, about, alone, unproven)
+            alone, long = (getattr(loaded, mark, False) for mark in ("ALONE", "LONG"))
+            found[name] = Case(name, loaded.run, about, alone, long)
     return found
 
 
