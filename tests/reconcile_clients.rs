@@ -47,14 +47,8 @@ impl Stage {
             }))
             .await;
         let options = Options {
-            namespaces: vec![world.namespace.clone()],
             client_namespaces: vec![shop.clone()],
-            agent_image: "registry.test/tikv-security:test".to_owned(),
-            ignore_policies: false,
-            account: None,
-            health: "127.0.0.1:0".parse().unwrap(),
-            concurrency: 2,
-            lease: None,
+            ..world.options()
         };
         let operator = world.operator_as(ApiServer::shared().config(), options);
         Self {

@@ -179,18 +179,13 @@ async fn a_whole_life_uses_each_right_of_the_chart_and_needs_no_other() {
     let granted = install(&world).await;
     let options = Options {
         namespaces: Vec::new(),
-        client_namespaces: Vec::new(),
-        agent_image: "registry.test/tikv-security:test".to_owned(),
-        ignore_policies: false,
-        account: None,
-        health: "127.0.0.1:0".parse().unwrap(),
-        concurrency: 2,
         lease: Some(LeaseConfig {
             namespace: HOME.to_owned(),
             name: "tikv-security-operator".to_owned(),
             identity: "one".to_owned(),
             duration: Duration::from_secs(3),
         }),
+        ..world.options()
     };
     let demands = json!({
         "apiVersion": "security.tikv.org/v1alpha1", "kind": "TikvSecurityPolicy",

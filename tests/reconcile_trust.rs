@@ -63,18 +63,12 @@ async fn chosen_namespaces_have_it_and_others_have_not() {
         .await;
     let operator = || {
         let options = Options {
-            namespaces: vec![world.namespace.clone()],
             client_namespaces: others
                 .iter()
                 .cloned()
                 .chain(["is-not-there".to_owned()])
                 .collect(),
-            agent_image: "registry.test/tikv-security:test".to_owned(),
-            ignore_policies: false,
-            account: None,
-            health: "127.0.0.1:0".parse().unwrap(),
-            concurrency: 2,
-            lease: None,
+            ..world.options()
         };
         world.operator_as(ApiServer::shared().config(), options)
     };

@@ -6,7 +6,7 @@ from typing import Any
 from lib import kube
 from lib.console import step
 from lib.context import Context
-from lib.scenario import agent, canary, key_dict, leaks, measure, proof, setup
+from lib.scenario import agent, canary, key_dict, leaks, proof, setup
 from lib.scenario.kms import Kms
 from lib.scenario.report import report
 from lib.scenario.vault import Vault
@@ -16,7 +16,7 @@ def run(context: Context) -> None:
     client = setup.secured_cluster(context)
     kms, vault = Kms(context.namespace), Vault(context.namespace)
     aws = context.resource.get()["spec"]["encryption"]["masterKey"]["awsKms"]["keyId"]
-    _all_under(context, "aws", aws)
+    proof.key_dicts_under(context, "aws", aws)
     _reported(context, "awsKms", aws)
     needles: dict[str, list[bytes]] = {}
     if agent.can_watch():
@@ -34,7 +34,7 @@ def run(context: Context) -> None:
     context.check("every store restarted", not stayed, ", ".join(stayed))
     key, identity = _wrapped_key(context, vault)
     needles["the master key that Vault wrapped"] = leaks.of_bytes(key)
-    _all_under(context, "file", f"/keys/{identity}")
+    proof.key_dicts_under(context, "file", f"/keys/{identity}")
     _reported(context, "vaultTransit", "transit/tikv")
     proof.no_row_lost(context, client)
 
@@ -43,7 +43,7 @@ def run(context: Context) -> None:
         kube.kubectl("delete", "pod", context.cluster.stores[-1], f"--namespace={context.namespace}")
         context.cluster.wait_ready()
         context.resource.wait_condition("Ready", timeout=setup.READY)
-    _all_under(context, "file", f"/keys/{identity}")
+    proof.key_dicts_under(context, "file", f"/keys/{identity}")
     done = context.resource.get()["status"].get("rotations", [])
     told = [(entry["kind"], entry.get("to", ""), bool(entry.get("finishedAt"))) for entry in done]
     ended = len(told) == 1 and told[0][0] == "MasterKey" and "vaultTransit" in told[0][1] and told[0][2]
@@ -53,14 +53,6 @@ def run(context: Context) -> None:
     proof.no_secret_leaked(context, needles, set())
     canary.nowhere(context, key, "the master key that Vault wrapped")
     proof.no_row_lost(context, client)
-
-
-def _all_under(context: Context, kind: str, key: str) -> None:
-    found = measure.key_dicts(context.resource)
-    for store in context.cluster.stores:
-        under = found.get(store, {}).get("under", {})
-        right = under.get("kind") == kind and key in under.get("key", "")
-        context.check(f"key.dict of {store} is under the {kind} key", right, under.get("key", "not told"))
 
 
 def _reported(context: Context, provider: str, key: str) -> None:

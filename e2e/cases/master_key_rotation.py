@@ -25,7 +25,7 @@ def run(context: Context) -> None:
     client = setup.secured_cluster(context, change=begin_with_a_file)
     kms = Kms(context.namespace)
     needles = {"the file master key": leaks.of_text(canary)}
-    _all_under(context, "file", "/key")
+    proof.key_dicts_under(context, "file", "/key")
     store = f"data-{context.cluster.stores[0]}"
     opened, said = key_dict.opens(context.namespace, store, SECRET, ENTRY)
     context.check("the file master key opens the store's keys", opened, "" if opened else said)
@@ -33,7 +33,7 @@ def run(context: Context) -> None:
 
     first = {"awsKms": kms_key, "file": None}
     _rotate(context, first, "from the file to a key in the KMS")
-    _all_under(context, "aws", kms_key["keyId"])
+    proof.key_dicts_under(context, "aws", kms_key["keyId"])
     opened, said = key_dict.opens(context.namespace, store, SECRET, ENTRY)
     context.check("the old key does not open the store's keys any more", not opened, said.splitlines()[-1])
     with step("the Secret of the old key is deleted, a store restarts"):
@@ -46,7 +46,7 @@ def run(context: Context) -> None:
     answer = kms.call("CreateKey", {"KeyUsage": "ENCRYPT_DECRYPT", "KeySpec": "SYMMETRIC_DEFAULT"})
     second = str(answer["KeyMetadata"]["KeyId"])
     _rotate(context, {"awsKms": {"keyId": second}}, "to another key of the KMS")
-    _all_under(context, "aws", second)
+    proof.key_dicts_under(context, "aws", second)
     with step("the old key is disabled in the KMS, a store restarts"):
         kms.call("DisableKey", {"KeyId": kms_key["keyId"]})
         _restart(context)
@@ -97,14 +97,6 @@ def _configuration(context: Context, pod: str = "") -> str:
     names = [volume["configMap"]["name"] for volume in spec["volumes"] if "configMap" in volume]
     maps = [kube.get("configmap", name, context.namespace) or {} for name in names]
     return "\n".join(text for found in maps for key, text in found.get("data", {}).items() if key.endswith(".toml"))
-
-
-def _all_under(context: Context, kind: str, key: str) -> None:
-    found = measure.key_dicts(context.resource)
-    for store in context.cluster.stores:
-        under = found.get(store, {}).get("under", {})
-        right = under.get("kind") == kind and key in under.get("key", "")
-        context.check(f"key.dict of {store} is under the {kind} key", right, under.get("key", "not told"))
 
 
 def _envelopes(context: Context) -> set[str]:

@@ -241,6 +241,7 @@ impl Engine<'_> {
         flush::names(self.fs, &dirs)
     }
 
+    /// The new file of a job takes the place of the old one, under each of its names.
     fn place(&self, job: &Job<'_>) -> Result<(), StoreError> {
         for file in &job.group.names {
             let to = file.path();

@@ -159,7 +159,7 @@ impl Applier<'_> {
         match objects.get::<ConfigMap>(name).await? {
             None => objects.create(&map).await.map(drop),
             Some(found) => {
-                let patch = serde_json::json!({
+                let patch = json!({
                     "metadata": {"resourceVersion": found.metadata.resource_version},
                     "data": map.data,
                 });

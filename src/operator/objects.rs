@@ -77,9 +77,25 @@ impl Objects {
         &self.owner
     }
 
-    /// `TikvSecurity` objects, of which one that nobody can read does not hide the others.
-    pub fn guarded(&self) -> Api<DeserializeGuard<TikvSecurity>> {
+    /// Objects that people write, of which one that nobody can read does not hide the others.
+    pub fn guarded<K: Kind>(&self) -> Api<DeserializeGuard<K>> {
         Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// An object that people write, as it is now: what the API server's validation lets through may still be no `K`.
+    pub async fn written<K: Kind>(&self, name: &str) -> Result<Option<K>, Error> {
+        let found = self.guarded().get_opt(name).await;
+        let doing = format!("reading {} {}", kind::<K>(), self.at(name));
+        let Some(DeserializeGuard(read)) = found.map_err(Error::kube(doing))? else {
+            return Ok(None);
+        };
+        read.map(Some).map_err(|invalid| {
+            Error::Malformed(format!(
+                "{} {} can not be understood: {invalid}",
+                kind::<K>(),
+                self.at(name)
+            ))
+        })
     }
 
     /// One object as it is now; not from a cache, so a reconcile sees what the last one wrote.

@@ -1,19 +1,106 @@
-//! What the control loops share: watches for metadata, and the pauses after failures.
+//! The control loop, whatever it looks at: watches for metadata, one reconcile at a time for each subject, and the pauses
+//! after failures.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::Stream;
+use futures::future::BoxFuture;
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt as _, TryStreamExt as _};
 use kube::core::PartialObjectMeta;
-use kube::runtime::{PredicateConfig, WatchStreamExt as _, watcher};
+use kube::runtime::controller::{Action, Config, Error as LoopError, applier, trigger_self};
+use kube::runtime::reflector::{self, ObjectRef};
+use kube::runtime::{PredicateConfig, WatchStreamExt as _, predicates, watcher};
 use kube::{Api, Client, ResourceExt as _};
 
-use super::error::{Class, pause};
+use super::error::{Class, Error, pause};
 use super::objects::Kind;
+use super::reconcile::Context;
 
 /// Changes that come close together are one reconcile.
-pub(super) const DEBOUNCE: Duration = Duration::from_millis(300);
+const DEBOUNCE: Duration = Duration::from_millis(300);
+
+/// Who is to be looked at, at each change of something else.
+pub(super) type Triggers<K> =
+    BoxStream<'static, Result<ObjectRef<PartialObjectMeta<K>>, watcher::Error>>;
+
+/// Which subjects, and how many at a time.
+pub(super) struct Loop<K: Kind> {
+    /// Those of this namespace, or of all.
+    pub namespace: Option<String>,
+    /// What else they are looked at for, besides a change of their own specification.
+    pub triggers: Vec<Triggers<K>>,
+    /// How many at a time.
+    pub concurrency: u16,
+}
+
+impl<K: Kind + Send + Sync + 'static> Loop<K> {
+    /// Reconciles until `shutdown`; a reconcile that runs then is finished.
+    pub async fn run<R>(
+        self,
+        context: Arc<Context>,
+        reconcile: R,
+        shutdown: impl Future<Output = ()>,
+    ) where
+        R: Fn(
+                Arc<PartialObjectMeta<K>>,
+                Arc<Context>,
+            ) -> BoxFuture<'static, Result<Duration, Error>>
+            + Send
+            + 'static,
+    {
+        let subjects = api(&context.client, self.namespace.as_deref());
+        let (store, writer) = reflector::store();
+        let subjects = watcher(subjects, watcher::Config::default())
+            .default_backoff()
+            .reflect(writer)
+            .touched_objects()
+            .predicate_filter(predicates::generation, PredicateConfig::default());
+        let subjects = trigger_self(subjects, ()).map_ok(|request| request.obj_ref);
+        let mut queue = stream::select_all(self.triggers);
+        queue.push(subjects.boxed());
+        let failures = Arc::new(Failures::default());
+        let (reset, policy) = (failures.clone(), failures);
+        let reconciler = move |subject: Arc<PartialObjectMeta<K>>, context: Arc<Context>| {
+            let (key, reset) = (key(&*subject), reset.clone());
+            let step = reconcile(subject, context);
+            Box::pin(async move {
+                let again = step.await?;
+                reset.forget(&key);
+                Ok::<_, Error>(Action::requeue(again))
+            })
+        };
+        let error_policy = move |subject: Arc<PartialObjectMeta<K>>,
+                                 error: &Error,
+                                 context: Arc<Context>| {
+            let kind = K::kind(&());
+            let (namespace, name) = (subject.namespace().unwrap_or_default(), subject.name_any());
+            let class = error.class();
+            context.metrics.failed(&namespace, &name, class.name());
+            let again = policy.next(&key(&*subject), class);
+            tracing::warn!(%kind, %namespace, %name, class = %class.name(), ?again, %error, "reconcile failed");
+            Action::requeue(again)
+        };
+        let config = Config::default()
+            .debounce(DEBOUNCE)
+            .concurrency(self.concurrency);
+        applier(
+            reconciler,
+            error_policy,
+            context,
+            store,
+            queue.take_until(shutdown),
+            config,
+        )
+        .for_each(async |outcome| {
+            if let Err(LoopError::QueueError(error)) = outcome {
+                tracing::warn!(%error, "a watch failed; it is begun again");
+            }
+        })
+        .await;
+    }
+}
 
 /// The API of a kind in one namespace, or in all.
 pub(super) fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
@@ -24,10 +111,6 @@ where
         || Api::all(client.clone()),
         |namespace| Api::namespaced(client.clone(), namespace),
     )
-}
-
-pub(super) fn predicates_config() -> PredicateConfig {
-    PredicateConfig::default()
 }
 
 /// Metadata of the objects that a label selector names, at each change.
@@ -43,7 +126,7 @@ pub(super) fn labelled<K: Kind + Send + 'static>(
 }
 
 /// Where a subject is remembered.
-pub(super) fn key<K: kube::Resource>(subject: &K) -> String {
+fn key<K: kube::Resource>(subject: &K) -> String {
     format!(
         "{}/{}",
         subject.namespace().unwrap_or_default(),
@@ -53,11 +136,11 @@ pub(super) fn key<K: kube::Resource>(subject: &K) -> String {
 
 /// Failures in a row, only to space the attempts; nothing is lost with them.
 #[derive(Debug, Default)]
-pub(super) struct Failures(Mutex<HashMap<String, u32>>);
+struct Failures(Mutex<HashMap<String, u32>>);
 
 impl Failures {
     /// The pause after one more failure.
-    pub fn next(&self, key: &str, class: Class) -> Duration {
+    fn next(&self, key: &str, class: Class) -> Duration {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let count = failures.entry(key.to_owned()).or_default();
         *count += 1;
@@ -68,7 +151,7 @@ impl Failures {
     }
 
     /// It went well.
-    pub fn forget(&self, key: &str) {
+    fn forget(&self, key: &str) {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         failures.remove(key);
     }

@@ -16,13 +16,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
+use kube::core::PartialObjectMeta;
 use kube::runtime::events::{Recorder, Reporter};
 use kube::{Client, ResourceExt as _};
 
 use super::apply::Applier;
 use super::client_certificate::References;
-use super::error::{Class, Error};
+use super::error::Error;
 use super::master_key::{Account, Clients, Proofs};
 use super::metrics::Metrics;
 use super::objects::Objects;
@@ -31,7 +31,7 @@ use super::probes::Probes;
 use super::report;
 use crate::api::MANAGER;
 use crate::api::v1alpha1::TikvSecurity;
-use crate::plan::action::{Note, Plan};
+use crate::plan::action::Plan;
 use crate::plan::plan;
 
 /// What every reconcile has at hand. Nothing in it is missed after a restart.
@@ -116,34 +116,19 @@ pub(super) async fn reconcile(
     context.metrics.reconciled(&namespace, &name);
     let uid = subject.uid().unwrap_or_default();
     let objects = Objects::new(context.client.clone(), &namespace, &name, &uid);
-    let found = objects.guarded().get_opt(&name).await;
-    let resource = match found.map_err(Error::kube(format!("reading {namespace}/{name}")))? {
+    let resource = match objects.written::<TikvSecurity>(&name).await? {
         // Deleted, or made anew: then it comes under its own UID.
         None => {
             context.metrics.show(&namespace, &name, &[]);
             return Ok(LATER);
         }
-        Some(DeserializeGuard(Ok(resource))) if resource.uid().as_ref() != Some(&uid) => {
-            return Ok(SOON);
-        }
-        Some(DeserializeGuard(Ok(resource))) => resource,
-        Some(DeserializeGuard(Err(invalid))) => {
-            return Err(Error::Malformed(format!(
-                "TikvSecurity {namespace}/{name} can not be understood: {invalid}"
-            )));
-        }
+        Some(resource) if resource.metadata.uid.as_ref() != Some(&uid) => return Ok(SOON),
+        Some(resource) => resource,
     };
     let kept = resource.clone();
     let outcome = Box::pin(step(context, &objects, resource)).await;
-    if let Err(error) = &outcome
-        && error.class() == Class::Human
-    {
-        let note = Note {
-            warning: true,
-            reason: error.reason().to_owned(),
-            message: error.to_string(),
-        };
-        report::events(&context.recorder, &kept, &[note]).await;
+    if let Err(error) = &outcome {
+        report::failure(&context.recorder, &kept, error).await;
     }
     outcome
 }

@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use kube::ResourceExt as _;
 use kube::runtime::events::{Event, EventType, Recorder};
 
-use super::error::Error;
+use super::error::{Class, Error};
 use super::metrics::{Metrics, Series};
 use super::objects::Objects;
 use crate::api::report::KeyCheck;
@@ -98,6 +98,21 @@ fn same_measurement(before: &TikvVolumeStatus, now: &TikvVolumeStatus) -> bool {
 fn same_answer(told: &KeyCheck, now: &KeyCheck) -> bool {
     let near = now.checked_at.duration_since(told.checked_at).abs() < SAME_MEASUREMENT;
     near && told.error == now.error
+}
+
+/// Publishes what only a person can mend.
+pub(super) async fn failure<K>(recorder: &Recorder, resource: &K, error: &Error)
+where
+    K: kube::Resource<DynamicType = ()>,
+{
+    if error.class() == Class::Human {
+        let note = Note {
+            warning: true,
+            reason: error.reason().to_owned(),
+            message: error.to_string(),
+        };
+        events(recorder, resource, &[note]).await;
+    }
 }
 
 /// Publishes events. One that can not be published is logged: nothing may depend on events.

@@ -104,9 +104,9 @@ impl World {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
 
-    /// Starts an operator for this namespace; its mutating calls are counted, and may be cut.
-    pub fn operator(&self) -> Operator {
-        let options = Options {
+    /// How an operator for this namespace is started.
+    pub fn options(&self) -> Options {
+        Options {
             namespaces: vec![self.namespace.clone()],
             client_namespaces: Vec::new(),
             agent_image: "registry.test/tikv-security:test".to_owned(),
@@ -115,8 +115,12 @@ impl World {
             health: "127.0.0.1:0".parse().unwrap(),
             concurrency: 2,
             lease: None,
-        };
-        self.operator_as(ApiServer::shared().config(), options)
+        }
+    }
+
+    /// Starts an operator for this namespace; its mutating calls are counted, and may be cut.
+    pub fn operator(&self) -> Operator {
+        self.operator_as(ApiServer::shared().config(), self.options())
     }
 
     /// As `operator`, as whom and how the caller wants.

@@ -43,6 +43,15 @@ def data_encrypted(context: Context, method: str) -> None:
             context.check(f"no file on the volume of {store} contains {volumes.MARKER}", count == 0, f"{count} files")
 
 
+def key_dicts_under(context: Context, kind: str, key: str) -> None:
+    """`key.dict` of every store is sealed under this master key, as its agent has read it."""
+    found = measure.key_dicts(context.resource)
+    for store in context.cluster.stores:
+        under = found.get(store, {}).get("under", {})
+        right = under.get("kind") == kind and key in under.get("key", "")
+        context.check(f"key.dict of {store} is under the {kind} key", right, under.get("key", "not told"))
+
+
 def nothing_left_behind(context: Context) -> None:
     """PD is as it was, and the status, which is written after that, knows it."""
     left: list[str] = pd.evict_schedulers(context.cluster)

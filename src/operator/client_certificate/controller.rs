@@ -2,19 +2,17 @@
 
 use std::sync::Arc;
 
-use futures::{Stream, StreamExt as _, TryStreamExt as _, stream};
+use futures::{FutureExt as _, Stream, StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::core::v1::Secret;
 use kube::core::PartialObjectMeta;
-use kube::runtime::controller::{Action, Config, applier, trigger_self};
-use kube::runtime::reflector::{self, ObjectRef};
-use kube::runtime::{WatchStreamExt as _, predicates, watcher};
+use kube::runtime::reflector::ObjectRef;
+use kube::runtime::{PredicateConfig, WatchStreamExt as _, predicates, watcher};
 use kube::{Client, ResourceExt as _};
 
 use super::{References, reconcile};
 use crate::api::v1alpha1::{TikvClientCertificate, TikvSecurity};
 use crate::api::{LABEL_CLIENT, LABEL_NAME, LABEL_PART};
-use crate::operator::error::Error;
-use crate::operator::queue::{DEBOUNCE, Failures, api, key, labelled, predicates_config};
+use crate::operator::queue::{Loop, api, labelled};
 use crate::operator::reconcile::Context;
 use crate::plan::names::Part;
 
@@ -30,62 +28,23 @@ pub(in crate::operator) async fn run(
     concurrency: u16,
     shutdown: impl Future<Output = ()>,
 ) {
-    let client = context.client.clone();
-    let namespace = namespace.as_deref();
-    let (store, writer) = reflector::store();
-    let subjects = watcher(
-        api::<Subject>(&client, namespace),
-        watcher::Config::default(),
-    )
-    .default_backoff()
-    .reflect(writer)
-    .touched_objects()
-    .predicate_filter(predicates::generation, predicates_config());
-    let subjects = trigger_self(subjects, ()).map_ok(|request| request.obj_ref);
-    let mut queue = stream::SelectAll::new();
-    queue.push(subjects.boxed());
-    let secrets = labelled::<Secret>(&client, namespace, LABEL_CLIENT);
+    let client = &context.client;
+    let secrets = labelled::<Secret>(client, namespace.as_deref(), LABEL_CLIENT);
     let secrets = secrets.try_filter_map(async |secret| Ok(owner(&secret)));
-    queue.push(secrets.boxed());
+    let mut triggers = vec![secrets.boxed()];
     for cluster in &clusters {
-        queue.push(changed(&client, cluster.as_deref(), &context).boxed());
-        queue.push(signed(&client, cluster.as_deref(), &context).boxed());
+        triggers.push(changed(client, cluster.as_deref(), &context).boxed());
+        triggers.push(signed(client, cluster.as_deref(), &context).boxed());
     }
-    let failures = Arc::new(Failures::default());
-    let (reset, policy) = (failures.clone(), failures);
-    let reconciler = move |subject: Arc<Subject>, context: Arc<Context>| {
-        let reset = reset.clone();
-        Box::pin(async move {
-            let again = Box::pin(reconcile(&subject, &context)).await?;
-            reset.forget(&key(&*subject));
-            Ok::<_, Error>(Action::requeue(again))
-        })
+    let work = Loop {
+        namespace,
+        triggers,
+        concurrency,
     };
-    let error_policy = move |subject: Arc<Subject>, error: &Error, context: Arc<Context>| {
-        let (namespace, name) = (subject.namespace().unwrap_or_default(), subject.name_any());
-        let class = error.class();
-        context.metrics.failed(&namespace, &name, class.name());
-        let again = policy.next(&key(&*subject), class);
-        tracing::warn!(%namespace, %name, class = %class.name(), ?again, %error, "reconcile of a client certificate failed");
-        Action::requeue(again)
+    let step = |subject: Arc<Subject>, context: Arc<Context>| {
+        async move { Box::pin(reconcile(&subject, &context)).await }.boxed()
     };
-    let config = Config::default()
-        .debounce(DEBOUNCE)
-        .concurrency(concurrency);
-    applier(
-        reconciler,
-        error_policy,
-        context,
-        store,
-        queue.take_until(shutdown),
-        config,
-    )
-    .for_each(async |outcome| {
-        if let Err(kube::runtime::controller::Error::QueueError(error)) = outcome {
-            tracing::warn!(%error, "a watch failed; it is begun again");
-        }
-    })
-    .await;
+    work.run(context, step, shutdown).await;
 }
 
 /// Those that refer to a `TikvSecurity`, when its specification changes.
@@ -99,7 +58,7 @@ fn changed(
     watcher(securities, watcher::Config::default())
         .default_backoff()
         .touched_objects()
-        .predicate_filter(predicates::generation, predicates_config())
+        .predicate_filter(predicates::generation, PredicateConfig::default())
         .map_ok(move |security| {
             let namespace = security.namespace().unwrap_or_default();
             refer(&context.references, &namespace, &security.name_any())

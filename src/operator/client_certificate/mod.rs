@@ -12,15 +12,14 @@ mod write;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use kube::core::{DeserializeGuard, PartialObjectMeta};
-use kube::{Api, ResourceExt as _};
+use kube::ResourceExt as _;
+use kube::core::PartialObjectMeta;
 
-use super::error::{Class, Error};
+use super::error::Error;
 use super::objects::Objects;
 use super::reconcile::Context;
 use super::report;
 use crate::api::v1alpha1::{TikvClientCertificate, condition};
-use crate::plan::action::Note;
 use crate::plan::client_certificate::{plan, request};
 pub(super) use references::References;
 
@@ -34,44 +33,24 @@ pub(super) async fn reconcile(
 ) -> Result<Duration, Error> {
     let (namespace, name) = (subject.namespace().unwrap_or_default(), subject.name_any());
     let uid = subject.uid().unwrap_or_default();
-    let api: Api<DeserializeGuard<TikvClientCertificate>> =
-        Api::namespaced(context.client.clone(), &namespace);
-    let found = api.get_opt(&name).await;
-    let doing = format!("reading TikvClientCertificate {namespace}/{name}");
-    let resource = match found.map_err(Error::kube(doing))? {
+    let objects = Objects::new(context.client.clone(), &namespace, &name, &uid);
+    let resource = match objects.written::<TikvClientCertificate>(&name).await? {
         None => {
             context.references.forget(&namespace, &name);
             context.metrics.client_gone(&namespace, &name);
             return Ok(LATER);
         }
-        Some(DeserializeGuard(Ok(resource))) if resource.uid().as_ref() != Some(&uid) => {
-            return Ok(SOON);
-        }
+        Some(resource) if resource.metadata.uid.as_ref() != Some(&uid) => return Ok(SOON),
         // Its Secret goes with it, by Kubernetes' own hand.
-        Some(DeserializeGuard(Ok(resource))) if resource.metadata.deletion_timestamp.is_some() => {
-            return Ok(LATER);
-        }
-        Some(DeserializeGuard(Ok(resource))) => resource,
-        Some(DeserializeGuard(Err(invalid))) => {
-            return Err(Error::Malformed(format!(
-                "TikvClientCertificate {namespace}/{name} can not be understood: {invalid}"
-            )));
-        }
+        Some(resource) if resource.metadata.deletion_timestamp.is_some() => return Ok(LATER),
+        Some(resource) => resource,
     };
     let wanted = request::reference(&resource);
     context.references.note(&namespace, &name, &wanted);
-    let objects = Objects::new(context.client.clone(), &namespace, &name, &uid);
     let cluster = Objects::new(context.client.clone(), &wanted.namespace, &wanted.name, "");
     let outcome = step(context, &objects, &cluster, &resource).await;
-    if let Err(error) = &outcome
-        && error.class() == Class::Human
-    {
-        let note = Note {
-            warning: true,
-            reason: error.reason().to_owned(),
-            message: error.to_string(),
-        };
-        report::events(&context.recorder, &resource, &[note]).await;
+    if let Err(error) = &outcome {
+        report::failure(&context.recorder, &resource, error).await;
     }
     outcome
 }

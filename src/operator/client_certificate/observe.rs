@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
-use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt as _};
 
 use crate::api::v1alpha1::{TikvClientCertificate, TikvSecurity};
@@ -98,15 +97,7 @@ async fn security(context: &Context, cluster: &Objects) -> Result<Option<TikvSec
     if !context.looks_after(cluster.namespace()) {
         return Ok(None);
     }
-    let (namespace, name) = (cluster.namespace(), cluster.owner());
-    let found = cluster.guarded().get_opt(name).await;
-    match found.map_err(Error::kube(format!("reading {namespace}/{name}")))? {
-        None => Ok(None),
-        Some(DeserializeGuard(Ok(security))) => Ok(Some(security)),
-        Some(DeserializeGuard(Err(invalid))) => Err(Error::Malformed(format!(
-            "TikvSecurity {namespace}/{name} can not be understood: {invalid}"
-        ))),
-    }
+    cluster.written(cluster.owner()).await
 }
 
 /// The CA that signs now: while the CA is rotated there are two, and clients follow the operator's own set.

@@ -102,7 +102,7 @@ pub(super) async fn observe(
 /// The other objects of the namespace; those that nobody can read claim nothing.
 async fn others(objects: &Objects, resource: &TikvSecurity) -> Result<Vec<TikvSecurity>, Error> {
     use kube::core::DeserializeGuard;
-    let api = objects.guarded();
+    let api = objects.guarded::<TikvSecurity>();
     let all = api
         .list(&kube::api::ListParams::default())
         .await
