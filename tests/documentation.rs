@@ -27,6 +27,7 @@ const NO_REASONS: &[&str] = &[
     "IssueCa",
     "IssueLeaf",
     "PatchStatefulSet",
+    "PublishCrl",
     "PublishTrust",
     "PromoteCa",
     "RecordCaRotation",

@@ -24,6 +24,8 @@ pub const LABEL_TRUST: &str = "security.tikv.org/trust";
 pub const LABEL_NAMESPACE: &str = "security.tikv.org/namespace";
 /// Finalizer on `TikvSecurity`.
 pub const FINALIZER: &str = "security.tikv.org/cleanup";
+/// Finalizer on `TikvClientCertificate`: what was issued for it is revoked before it goes.
+pub const FINALIZER_REVOKE: &str = "security.tikv.org/revoke";
 /// Port of the agent's HTTPS server.
 pub const AGENT_PORT: u16 = 20190;
 /// The label that says who manages an object; its value is `MANAGER`.

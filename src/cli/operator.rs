@@ -31,6 +31,9 @@ pub struct OperatorArgs {
         default_value = "0.0.0.0:8080"
     )]
     health_address: SocketAddr,
+    /// Address of the port for CRLs and OCSP, over plain HTTP: what is served is signed; none when absent
+    #[arg(long, env = "TIKV_SECURITY_REVOCATION_ADDRESS")]
+    revocation_address: Option<SocketAddr>,
     /// Objects worked on at the same time
     #[arg(long, env = "TIKV_SECURITY_CONCURRENCY", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
     concurrency: u16,
@@ -73,6 +76,7 @@ pub fn main(args: OperatorArgs) -> ExitCode {
             name,
         }),
         health: args.health_address,
+        revocation: args.revocation_address,
         concurrency: args.concurrency,
         lease: Some(LeaseConfig {
             namespace: args.lease_namespace,

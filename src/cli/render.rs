@@ -18,6 +18,7 @@ use crate::plan::action::{Action, Plan};
 use crate::plan::merge;
 use crate::plan::observed::{MasterKeyProof, Observed, PdState, WorkloadFacts};
 use crate::plan::plan;
+use crate::plan::revocation::record::Stored;
 
 /// Prints what the operator would apply for a TikvSecurity to a new cluster, as YAML. Keys are never rendered, only named.
 #[derive(Args, Debug)]
@@ -109,28 +110,9 @@ pub fn rendered(files: &[(String, String)], image: &str) -> Result<String, Rende
         config_maps: maps.clone(),
         ..WorkloadFacts::default()
     };
-    let cluster = &resource.spec.cluster;
-    let observed = Observed {
-        tikv: facts(&cluster.tikv.stateful_set.name),
-        pd: facts(&cluster.pd.stateful_set.name),
-        others: Vec::new(),
-        // Of the cluster, which is not asked here.
-        policies: Vec::new(),
-        namespace_labels: BTreeMap::new(),
-        secrets: BTreeMap::new(),
-        bundles: BTreeMap::new(),
-        agent_config: None,
-        volumes: BTreeMap::new(),
-        pd_state: PdState::NotAsked,
-        agents: BTreeMap::new(),
-        served: Vec::new(),
-        unready: std::collections::BTreeSet::new(),
-        master_key: MasterKeyProof::Usable,
-        other_keys: Vec::new(),
-        key_probe: None,
-        agent_image: image.to_owned(),
-        resource,
-    };
+    let tikv = facts(&resource.spec.cluster.tikv.stateful_set.name);
+    let pd = facts(&resource.spec.cluster.pd.stateful_set.name);
+    let observed = unasked(resource, tikv, pd, image);
     let plan = plan(&observed, Timestamp::UNIX_EPOCH);
     if let Some(why) = blocked(&plan) {
         return Err(RenderError::Blocked(why));
@@ -180,6 +162,38 @@ pub fn rendered(files: &[(String, String)], image: &str) -> Result<String, Rende
         }
     }
     Ok(text)
+}
+
+/// What is seen of a cluster that is not asked.
+fn unasked(
+    resource: TikvSecurity,
+    tikv: WorkloadFacts,
+    pd: WorkloadFacts,
+    image: &str,
+) -> Observed {
+    Observed {
+        tikv,
+        pd,
+        others: Vec::new(),
+        // Of the cluster, which is not asked here.
+        policies: Vec::new(),
+        namespace_labels: BTreeMap::new(),
+        secrets: BTreeMap::new(),
+        bundles: BTreeMap::new(),
+        agent_config: None,
+        volumes: BTreeMap::new(),
+        pd_state: PdState::NotAsked,
+        agents: BTreeMap::new(),
+        served: Vec::new(),
+        unready: std::collections::BTreeSet::new(),
+        revoked: Stored::Absent,
+        trials: Vec::new(),
+        master_key: MasterKeyProof::Usable,
+        other_keys: Vec::new(),
+        key_probe: None,
+        agent_image: image.to_owned(),
+        resource,
+    }
 }
 
 /// Why nothing would be done.

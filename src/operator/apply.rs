@@ -19,14 +19,17 @@ use super::objects::Objects;
 use super::observe::secrets::{CA, CERTIFICATE, KEY, authority, field, is_vacant};
 use super::reconcile::Context;
 use super::report;
+use super::revocation::{self, trial};
 use crate::api::v1alpha1::TikvSecurity;
 use crate::api::{ANNOTATION_APPLIED, ANNOTATION_CA_ROTATION};
 use crate::plan::action::{Action, Anchor, Note};
-use crate::plan::names::WRAPPED_KEY;
+use crate::plan::names::{Part, WRAPPED_KEY, authority_secret};
+use crate::plan::revocation::record::Record;
 use crate::tikv::pd::{Maintenance, PdClient, PdError};
 use crate::tls::authority::{Authority, IssueError};
 use crate::tls::leaf::LeafSpec;
 use crate::tls::parse::parse_all;
+use crate::tls::revocation::Pointers;
 
 /// What an action is carried out with.
 pub(super) struct Applier<'a> {
@@ -76,7 +79,7 @@ impl Applier<'_> {
                         "resourceVersion": version,
                         "annotations": {ANNOTATION_CA_ROTATION: null, ANNOTATION_APPLIED: null},
                     },
-                    "data": {CERTIFICATE: "", KEY: ""},
+                    "data": {CERTIFICATE: "", KEY: "", trial::CERTIFICATE: null, trial::KEY: null},
                 });
                 objects.merge::<Secret>(secret, &patch).await.map(drop)
             }
@@ -122,10 +125,35 @@ impl Applier<'_> {
                 sent.map_err(pd("giving PD's maintenance lock back".to_owned()))
             }
             Action::DeletePod { name, uid, .. } => objects.delete_pod(name, uid).await,
+            Action::PublishCrl { .. }
+            | Action::PublishTrust { .. }
+            | Action::WithdrawTrust { .. } => {
+                self.beside(action).await;
+                Ok(())
+            }
+            Action::DeleteConfigMap { name, uid } => {
+                objects.delete_exactly::<ConfigMap>(name, uid).await
+            }
+        }
+    }
+
+    /// What stops nothing when it fails.
+    async fn beside(&self, action: &Action) {
+        let objects = self.objects;
+        match action {
+            Action::PublishCrl {
+                metadata,
+                version,
+                authorities,
+                record,
+            } => {
+                let done = self.publish_crl(metadata, version.as_ref(), authorities, record);
+                let done = done.await;
+                self.told("CrlNotPublished", done).await;
+            }
             Action::PublishTrust { metadata, from } => {
                 let done = self.publish_trust(metadata, from).await;
                 self.elsewhere(metadata.namespace.as_deref(), done).await;
-                Ok(())
             }
             Action::WithdrawTrust {
                 namespace,
@@ -135,11 +163,8 @@ impl Applier<'_> {
                 let done = objects.within(namespace);
                 let done = done.delete_exactly::<ConfigMap>(name, uid).await;
                 self.elsewhere(Some(namespace), done).await;
-                Ok(())
             }
-            Action::DeleteConfigMap { name, uid } => {
-                objects.delete_exactly::<ConfigMap>(name, uid).await
-            }
+            _ => {}
         }
     }
 
@@ -170,14 +195,48 @@ impl Applier<'_> {
 
     /// What failed in a namespace of somebody else is told, and tried again by the next reconcile.
     async fn elsewhere(&self, namespace: Option<&str>, done: Result<(), Error>) {
+        tracing::debug!(?namespace, "CA certificates in another namespace");
+        self.told("TrustNotPublished", done).await;
+    }
+
+    /// What failed and stops nothing else.
+    async fn told(&self, reason: &str, done: Result<(), Error>) {
         let Err(error) = done else { return };
-        tracing::warn!(?namespace, %error, "CA certificates in another namespace");
+        tracing::warn!(reason, %error, "goes on without");
         let note = Note {
             warning: true,
-            reason: "TrustNotPublished".to_owned(),
+            reason: reason.to_owned(),
             message: error.to_string(),
         };
         report::events(&self.context.recorder, self.resource, &[note]).await;
+    }
+
+    async fn publish_crl(
+        &self,
+        metadata: &ObjectMeta,
+        version: Option<&String>,
+        authorities: &[Anchor],
+        record: &Record,
+    ) -> Result<(), Error> {
+        let mut signers = Vec::new();
+        for anchor in authorities {
+            signers.push(self.anchor(anchor, "signing the CRL").await?);
+        }
+        revocation::publish(self.objects, metadata, version, &signers, record).await
+    }
+
+    /// Where the leaves of a CA say that revoked ones are listed.
+    fn pointers(&self, ca: &Authority) -> Option<Pointers> {
+        let tls = self.resource.spec.tls.as_ref()?;
+        let url = tls.revocation.as_ref()?.url.as_ref()?;
+        let objects = self.objects;
+        let serial = &ca.info().serial;
+        Some(Pointers::below(
+            url,
+            objects.namespace(),
+            objects.owner(),
+            serial,
+        ))
     }
 
     async fn wrap_master_key(&self, metadata: &ObjectMeta) -> Result<(), Error> {
@@ -220,7 +279,34 @@ impl Applier<'_> {
     /// One write: certificate and key change together, or not at all.
     async fn promote_ca(&self, from: &Anchor, metadata: &ObjectMeta) -> Result<(), Error> {
         let ca = self.anchor(from, "replacing the CA").await?;
+        self.keep_trial(from).await?;
         self.objects.put(&stored(metadata, &ca)).await.map(drop)
+    }
+
+    /// Something that the CA which goes has signed stays beside the next one, so that the ports can be seen to refuse it.
+    async fn keep_trial(&self, next: &Anchor) -> Result<(), Error> {
+        let objects = self.objects;
+        let present = authority_secret(objects.owner());
+        let stored: Option<Secret> = objects.get(&present).await?;
+        let Some(Ok(going)) = stored.as_ref().map(authority) else {
+            return Ok(());
+        };
+        let kept: Option<Secret> = objects.get(&next.secret).await?;
+        if kept.is_some_and(|kept| trial::is_of(&kept, &going)) {
+            return Ok(());
+        }
+        let name = Part::Client.common_name(objects.owner(), objects.namespace());
+        let made = match trial::issue(&going, &name, true) {
+            Ok(made) => made,
+            // Nothing of it is accepted any more.
+            Err(IssueError::AuthorityExpired(_)) => return Ok(()),
+            Err(error) => return Err(issue("making a certificate for a trial".to_owned())(error)),
+        };
+        let patch = json!({"data": trial::data(&made)});
+        objects
+            .merge::<Secret>(&next.secret, &patch)
+            .await
+            .map(drop)
     }
 
     /// The CA of a Secret of ours, if it is the one that was decided on.
@@ -249,6 +335,8 @@ impl Applier<'_> {
     ) -> Result<(), Error> {
         let doing = || format!("issuing the certificate {}", spec.common_name);
         let ca = self.anchor(from, &doing()).await?;
+        let pointers = self.pointers(&ca);
+        let ca = ca.pointing_to(pointers);
         let mut trusted = ca.certificate_pem().to_owned();
         for anchor in beside {
             if !trusted.ends_with('\n') {

@@ -54,6 +54,14 @@ pub enum Series {
     Phase(String),
     /// 1 for the phase of the rotation of the CA.
     CaPhase(String),
+    /// When the certificate in this Secret is to be renewed, Unix time.
+    RenewAt(String),
+    /// Ports that serve the certificate of their Secret (`stored`), or not (`other`).
+    Ports(String),
+    /// Revoked certificates in this phase.
+    Revoked(String),
+    /// When the next CRL is there at the latest, Unix time.
+    CrlNextUpdate,
     /// Seconds since the operator last proved the master key.
     KeySuccessAge,
     /// Milliseconds that the last proof took.
@@ -66,6 +74,17 @@ pub enum Series {
     Overdue(String),
     /// Differences of objects of this kind that are there now.
     Drift(String),
+}
+
+/// When a client's certificate begins, is renewed and ends, Unix time.
+#[derive(Clone, Debug, Default)]
+pub struct ClientLife {
+    /// First moment.
+    pub not_before: Option<i64>,
+    /// Renewal; absent when none is to come.
+    pub renew_at: Option<i64>,
+    /// Last moment.
+    pub not_after: Option<i64>,
 }
 
 /// The operator's metrics.
@@ -81,12 +100,18 @@ pub struct Metrics {
     condition: Family<Labelled, Gauge>,
     phase: Family<Labelled, Gauge>,
     ca_phase: Family<Labelled, Gauge>,
+    renew_at: Family<Labelled, Gauge>,
+    ports: Family<Labelled, Gauge>,
+    revoked: Family<Labelled, Gauge>,
+    crl_next_update: Family<Owner, Gauge>,
     key_success_age: Family<Owner, Gauge>,
     key_latency: Family<Owner, Gauge>,
     verified: Family<Labelled, Gauge>,
     verification_failed: Family<Labelled, Gauge>,
     verification_overdue: Family<Labelled, Gauge>,
     client_not_after: Family<Owner, Gauge>,
+    client_not_before: Family<Owner, Gauge>,
+    client_renew_at: Family<Owner, Gauge>,
     client_ready: Family<Owner, Gauge>,
     drift: Family<Labelled, Gauge>,
     drifts: Family<Labelled, Counter>,
@@ -95,6 +120,10 @@ pub struct Metrics {
 }
 
 impl Default for Metrics {
+    #[allow(
+        clippy::too_many_lines,
+        reason = "one metric after the other, with its name and what it says"
+    )]
     fn default() -> Self {
         let mut registry = Registry::with_prefix("tikv_security");
         let (reconciles, errors) = (Family::default(), Family::<Labelled, Counter>::default());
@@ -129,9 +158,21 @@ impl Default for Metrics {
             "master_key_latency_milliseconds",
             "How long the operator's last question to the master key took",
         );
+        let crl_next_update = single(
+            "crl_next_update_seconds",
+            "When the CRL that is published now ends, Unix time",
+        );
         let client_not_after = single(
             "client_certificate_not_after_seconds",
             "End of validity of the certificate of a TikvClientCertificate, Unix time",
+        );
+        let client_not_before = single(
+            "client_certificate_not_before_seconds",
+            "Beginning of validity of the certificate of a TikvClientCertificate, Unix time",
+        );
+        let client_renew_at = single(
+            "client_certificate_renew_at_seconds",
+            "When the certificate of a TikvClientCertificate is to be renewed, Unix time",
         );
         let client_ready = single(
             "client_certificate_ready",
@@ -162,6 +203,19 @@ impl Default for Metrics {
                 "ca_rotation_phase",
                 "1 for the phase that the rotation of the CA is in; absent while there is none",
             ),
+            renew_at: gauge(
+                "certificate_renew_at_seconds",
+                "When the certificate in a Secret is to be renewed, Unix time",
+            ),
+            ports: gauge(
+                "certificate_ports",
+                "Ports that serve the certificate of their Secret (stored), and ports that do not (other)",
+            ),
+            revoked: gauge(
+                "revoked_certificates",
+                "Revoked certificates by phase; the cluster may still accept those that are Recorded, Published or CuttingOff",
+            ),
+            crl_next_update,
             key_success_age,
             key_latency,
             verified: gauge(
@@ -181,6 +235,8 @@ impl Default for Metrics {
                 "Differences between what this operator made and what is there now, by kind of object",
             ),
             client_not_after,
+            client_not_before,
+            client_renew_at,
             client_ready,
             drifts,
             registry,
@@ -221,23 +277,29 @@ impl Metrics {
             .inc_by(count);
     }
 
-    /// What is true of one `TikvClientCertificate`: whether it is Ready, and the end of its certificate, Unix time.
-    pub fn client(&self, namespace: &str, name: &str, ready: bool, not_after: Option<i64>) {
+    /// What is true of one `TikvClientCertificate`.
+    pub fn client(&self, namespace: &str, name: &str, ready: bool, life: &ClientLife) {
         let whose = owner(namespace, name);
         self.client_ready
             .get_or_create(&whose)
             .set(i64::from(ready));
-        match not_after {
-            Some(end) => drop(self.client_not_after.get_or_create(&whose).set(end)),
-            None => drop(self.client_not_after.remove(&whose)),
+        let times = [
+            (&self.client_not_before, life.not_before),
+            (&self.client_renew_at, life.renew_at),
+            (&self.client_not_after, life.not_after),
+        ];
+        for (family, time) in times {
+            match time {
+                Some(time) => drop(family.get_or_create(&whose).set(time)),
+                None => drop(family.remove(&whose)),
+            }
         }
     }
 
     /// One `TikvClientCertificate` is gone.
     pub fn client_gone(&self, namespace: &str, name: &str) {
-        let whose = owner(namespace, name);
-        self.client_ready.remove(&whose);
-        self.client_not_after.remove(&whose);
+        self.client(namespace, name, false, &ClientLife::default());
+        self.client_ready.remove(&owner(namespace, name));
     }
 
     /// All numbers about one `TikvSecurity` from now on; those that are not among them go. None when it is gone.
@@ -285,6 +347,10 @@ impl Metrics {
             Series::VerificationFailed(of) => Shown::Labelled(&self.verification_failed, of),
             Series::Overdue(of) => Shown::Labelled(&self.verification_overdue, of),
             Series::Drift(of) => Shown::Labelled(&self.drift, of),
+            Series::RenewAt(of) => Shown::Labelled(&self.renew_at, of),
+            Series::Ports(of) => Shown::Labelled(&self.ports, of),
+            Series::Revoked(of) => Shown::Labelled(&self.revoked, of),
+            Series::CrlNextUpdate => Shown::Single(&self.crl_next_update),
             Series::KeySuccessAge => Shown::Single(&self.key_success_age),
             Series::KeyLatency => Shown::Single(&self.key_latency),
         }

@@ -15,4 +15,5 @@ mod probes;
 mod queue;
 mod reconcile;
 mod report;
+mod revocation;
 pub mod run;

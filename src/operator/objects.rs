@@ -209,25 +209,28 @@ impl Objects {
 
     /// Puts our finalizer onto the `TikvSecurity`, or takes it off. Gone is done.
     pub async fn set_finalizer(&self, present: bool) -> Result<(), Error> {
-        let Some(found) = self.metadata::<TikvSecurity>(&self.owner).await? else {
+        self.hold::<TikvSecurity>(FINALIZER, present).await
+    }
+
+    /// Puts a finalizer onto the owner, or takes it off. Gone is done.
+    pub async fn hold<K: Kind>(&self, finalizer: &str, present: bool) -> Result<(), Error> {
+        let Some(found) = self.metadata::<K>(&self.owner).await? else {
             return Ok(());
         };
         let mut finalizers = found.finalizers().to_vec();
-        let there = finalizers.iter().any(|one| one == FINALIZER);
+        let there = finalizers.iter().any(|one| one == finalizer);
         if there == present || found.uid().as_ref() != Some(&self.owner_uid) {
             return Ok(());
         }
-        finalizers.retain(|one| one != FINALIZER);
+        finalizers.retain(|one| one != finalizer);
         if present {
-            finalizers.push(FINALIZER.to_owned());
+            finalizers.push(finalizer.to_owned());
         }
         let patch = json!({"metadata": {
             "resourceVersion": found.resource_version(),
             "finalizers": finalizers,
         }});
-        self.merge::<TikvSecurity>(&self.owner, &patch)
-            .await
-            .map(drop)
+        self.merge::<K>(&self.owner, &patch).await.map(drop)
     }
 
     /// Writes the status of the `TikvSecurity`, if it is still the one with the same UID; `unchanged` if nobody

@@ -29,6 +29,7 @@ use super::objects::Objects;
 use super::observe::{Distributed, View, observe};
 use super::probes::Probes;
 use super::report;
+use super::revocation::record::Pen;
 use crate::api::MANAGER;
 use crate::api::v1alpha1::TikvSecurity;
 use crate::plan::action::Plan;
@@ -47,6 +48,7 @@ pub struct Context {
     pub(super) recorder: Recorder,
     pub(super) references: References,
     pub(super) distributed: Distributed,
+    pub(super) pen: Pen,
     namespaces: Vec<String>,
     client_namespaces: Vec<String>,
 }
@@ -79,6 +81,7 @@ impl Context {
             clients: Clients::default(),
             references: References::default(),
             distributed: Distributed::default(),
+            pen: Pen::default(),
             namespaces,
             client_namespaces,
         }

@@ -13,7 +13,8 @@ use crate::api::v1alpha1::{
 };
 use crate::plan::action::Note;
 use crate::plan::observed::{Observed, SecretContent};
-use crate::plan::{drift, key_status};
+use crate::plan::revocation::record::Stored;
+use crate::plan::{drift, key_status, revocation};
 
 /// A measurement that says the same as the last one is written down again only after this time.
 const SAME_MEASUREMENT: SignedDuration = SignedDuration::from_mins(10);
@@ -156,6 +157,7 @@ pub(super) fn metrics(
             SecretContent::Wrapped | SecretContent::Unusable(_) => {}
         }
     }
+    numbers.extend(certificates(status));
     for served in &observed.served {
         if let Ok(leaf) = &served.result {
             let series = Series::Served(served.pod.clone(), served.port);
@@ -223,6 +225,50 @@ pub(super) fn metrics(
         let series = Series::CaPhase(authority.phase.name().to_owned());
         numbers.push((series, 1));
     }
+    numbers.extend(revoked(observed, status));
     numbers.push((Series::Phase(format!("{:?}", status.rollout.phase)), 1));
     metrics.show(observed.namespace(), observed.name(), &numbers);
+}
+
+/// When certificates are renewed, and whether the ports serve them.
+fn certificates(status: &TikvSecurityStatus) -> Vec<(Series, i64)> {
+    let mut numbers = Vec::new();
+    let (mut stored, mut other) = (0, 0);
+    for certificate in &status.certificates {
+        if let Some(at) = certificate.renew_at {
+            let series = Series::RenewAt(certificate.name.clone());
+            numbers.push((series, at.as_second()));
+        }
+        let total = certificate
+            .served
+            .as_ref()
+            .and_then(|text| text.split('/').nth(1));
+        let total: usize = total
+            .and_then(|total| total.parse().ok())
+            .unwrap_or_default();
+        other += certificate.not_served.len();
+        stored += total.saturating_sub(certificate.not_served.len());
+    }
+    for (of, count) in [("stored", stored), ("other", other)] {
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        numbers.push((Series::Ports(of.to_owned()), count));
+    }
+    numbers
+}
+
+/// What is revoked, of all and not only of those that the status has room for.
+fn revoked(observed: &Observed, status: &TikvSecurityStatus) -> Vec<(Series, i64)> {
+    let mut numbers = Vec::new();
+    if let Stored::Ours { record, .. } = &observed.revoked {
+        let now = jiff::Timestamp::now();
+        let count = revocation::counts(observed, status, now);
+        numbers.extend(count.into_iter().map(|(phase, count)| {
+            let count = i64::try_from(count).unwrap_or(i64::MAX);
+            (Series::Revoked(phase.name().to_owned()), count)
+        }));
+        if let Some(end) = record.next_update {
+            numbers.push((Series::CrlNextUpdate, end.as_second()));
+        }
+    }
+    numbers
 }

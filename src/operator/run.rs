@@ -17,6 +17,7 @@ use super::lease::{LeaseConfig, Term, while_leading};
 pub use super::master_key::Account;
 use super::metrics::Metrics;
 use super::reconcile::Context;
+use super::revocation::{Cache, port};
 use crate::api::v1alpha1::TikvSecurity;
 
 /// What the operator is told at start.
@@ -35,6 +36,8 @@ pub struct Options {
     pub account: Option<Account>,
     /// Address of `/healthz`, `/readyz` and `/metrics`.
     pub health: SocketAddr,
+    /// Address of the port for CRLs and OCSP; none when absent.
+    pub revocation: Option<SocketAddr>,
     /// `TikvSecurity` objects worked on at the same time, per watched namespace.
     pub concurrency: u16,
     /// The Lease; none to act without asking.
@@ -53,6 +56,9 @@ pub enum RunError {
     /// The port is taken.
     #[error("the health port {0} can not be opened: {1}")]
     Health(SocketAddr, std::io::Error),
+    /// The port is taken.
+    #[error("the revocation port {0} can not be opened: {1}")]
+    Revocation(SocketAddr, std::io::Error),
     /// No signals.
     #[error("signals can not be received: {0}")]
     Signal(std::io::Error),
@@ -82,6 +88,14 @@ pub async fn run_until(
     let listener = health::bind(options.health)
         .await
         .map_err(|error| RunError::Health(options.health, error))?;
+    let revocation = match options.revocation {
+        Some(address) => {
+            let listener = health::bind(address).await;
+            Some(listener.map_err(|error| RunError::Revocation(address, error))?)
+        }
+        None => None,
+    };
+    let published = Arc::new(Cache::new(client.clone(), options.namespaces.clone()));
     let (readiness, metrics) = (Arc::new(Readiness::default()), Arc::new(Metrics::default()));
     let (stopped, stopping) = watch::channel(false);
     let context = Arc::new(Context::new(
@@ -94,9 +108,14 @@ pub async fn run_until(
         options.client_namespaces.clone(),
     ));
     let work = lead(client.clone(), options, context, stopping.clone());
-    let side = future::join(
+    let side = future::join3(
         health::serve(listener, readiness.clone(), metrics),
         watch_crds(client, readiness),
+        async {
+            if let Some(listener) = revocation {
+                port::serve(listener, published).await;
+            }
+        },
     );
     let stop = async move {
         stop.await;

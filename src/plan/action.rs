@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
+use super::revocation::record::Record;
 use crate::api::v1alpha1::{TikvSecurityStatus, TikvVolume};
 use crate::tls::leaf::LeafSpec;
 
@@ -144,6 +145,18 @@ pub enum Action {
         /// Its UID.
         uid: String,
     },
+    /// The record of what is revoked is written, with a CRL of each of these CAs, if the ConfigMap is as it was looked at. What
+    /// prevents it stops nothing.
+    PublishCrl {
+        /// Name and labels of the ConfigMap.
+        metadata: Box<ObjectMeta>,
+        /// Its version; `None`: it is created.
+        version: Option<String>,
+        /// The CAs that are trusted, the one that signs first.
+        authorities: Vec<Anchor>,
+        /// The record, with number and times of the CRLs.
+        record: Box<Record>,
+    },
     /// `ca.crt` of the Secret `from` goes into a ConfigMap of another namespace. What others prevent there stops nothing here.
     PublishTrust {
         /// Name, namespace and labels of the ConfigMap.
@@ -206,6 +219,7 @@ impl Action {
             Self::ReleaseMaintenance { .. } => "ReleaseMaintenance",
             Self::DeletePod { .. } => "DeletePod",
             Self::DeleteConfigMap { .. } => "DeleteConfigMap",
+            Self::PublishCrl { .. } => "PublishCrl",
             Self::PublishTrust { .. } => "PublishTrust",
             Self::WithdrawTrust { .. } => "WithdrawTrust",
             Self::RemoveFinalizer => "RemoveFinalizer",

@@ -157,7 +157,10 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
                 }
             }
         }
-        allowed_names.extend(tls.allowed_names.iter().cloned());
+        let revoked = super::revocation::known(observed).unwrap_or_default();
+        let withdrawn = super::revocation::withdrawn(&observed.resource, &revoked);
+        let admitted = tls.allowed_names.iter();
+        allowed_names.extend(admitted.filter(|one| !withdrawn.contains(*one)).cloned());
     }
     let encryption = match &spec.encryption {
         None => {

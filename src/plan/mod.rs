@@ -24,6 +24,7 @@ pub mod observed;
 pub mod pods;
 pub mod policy;
 pub mod probes;
+pub mod revocation;
 pub mod ring;
 pub mod rollout;
 pub mod rotations;
@@ -452,6 +453,10 @@ fn assemble(
     };
     // Last, and of no weight for when to look again: what happens in other namespaces must not hold up this one.
     if observed.resource.metadata.deletion_timestamp.is_none() {
+        let revocation = revocation::turn(observed, &status, now);
+        actions.extend(revocation.actions);
+        events.extend(revocation.notes);
+        status.revocations = revocation.statuses;
         actions.extend(trust::actions(observed));
         status.trust = trust::statuses(observed);
     }

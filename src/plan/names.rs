@@ -53,6 +53,11 @@ pub fn bundle_config(resource: &str) -> String {
     format!("{resource}-ca-bundle")
 }
 
+/// Name of the ConfigMap with the CRLs and the record of what is revoked.
+pub fn crl_config(resource: &str) -> String {
+    format!("{resource}-crl")
+}
+
 /// As whom PD's maintenance lock is taken. The same after each start, so that a lock that a crash left is known as ours.
 pub fn maintenance(resource: &str, namespace: &str) -> String {
     format!("{resource}.{namespace}.tikv-security")

@@ -7,6 +7,8 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::revocation::Trial;
+use super::revocation::record::Stored;
 use super::trust::Bundle;
 use crate::api::report::AgentReport;
 use crate::api::v1alpha1::{KeyRing, MasterKey, TikvSecurity, TikvSecurityPolicy, TikvVolume};
@@ -37,6 +39,10 @@ pub struct Observed {
     pub agent_config: Option<ConfigMap>,
     /// Volume objects of ours by name.
     pub volumes: BTreeMap<String, TikvVolume>,
+    /// The ConfigMap with the CRLs and the record of what is revoked.
+    pub revoked: Stored,
+    /// Certificates that were shown to ports to see whether they refuse them.
+    pub trials: Vec<Trial>,
     /// What PD says.
     pub pd_state: PdState,
     /// What each TiKV pod's agent says, by pod; `Err` tells why it could not be asked. Pods without an address are absent.

@@ -16,6 +16,7 @@ mod policy;
 mod random;
 mod reach;
 mod refusals;
+mod revocation;
 mod rotation;
 mod truth;
 mod verifications;

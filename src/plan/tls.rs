@@ -12,6 +12,7 @@ use super::detect::{Layout, hosts, option};
 use super::names::{Part, authority_secret, next_authority_secret};
 use super::objects::{annotation, is_ours, metadata};
 use super::observed::{Observed, SecretContent};
+use super::revocation;
 use crate::api::v1alpha1::{CertificateStatus, DriftPolicy};
 use crate::api::{AGENT_PORT, ANNOTATION_APPLIED, ANNOTATION_EMERGENCY, ANNOTATION_ROTATION};
 use crate::tikv::tikv_toml::text_at;
@@ -326,7 +327,12 @@ fn due(
         .unwrap_or(now);
     // A leaf that ends with its CA can not be made to last longer.
     let can_last_longer = certificate.not_after < course.signer().not_after;
+    let revoked = || {
+        let record = revocation::known(observed);
+        record.is_some_and(|record| record.revokes(&certificate.serial))
+    };
     (now >= renew_at && can_last_longer)
+        || revoked()
         || !course.suits(certificate, trusts)
         || certificate.common_name.as_deref() != Some(spec.common_name.as_str())
         || !spec.dns.is_subset(&certificate.dns)

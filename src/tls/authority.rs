@@ -13,6 +13,7 @@ use zeroize::Zeroize;
 use super::leaf::{IssuedLeaf, LeafSpec, LeafUse};
 use super::parse::{CertificateInfo, ParseError, parse_one};
 use super::private::PrivatePem;
+use super::revocation::{Pointers, serial_bytes};
 
 /// Certificates begin this much before their issue, for nodes whose clock is behind.
 pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
@@ -25,6 +26,10 @@ pub struct Authority {
     certificate_pem: String,
     info: CertificateInfo,
     key: OwnedKey,
+    /// Where the leaves say that revoked ones are listed.
+    pointers: Option<Pointers>,
+    /// Serial number of the next leaf, hexadecimal; a random one when absent.
+    number: Option<String>,
 }
 
 /// Why a certificate could not be issued.
@@ -54,6 +59,9 @@ pub enum IssueError {
     /// No random numbers.
     #[error("the operating system gave no random numbers: {0}")]
     Random(getrandom::Error),
+    /// A name or address that can not be encoded.
+    #[error("it can not be encoded: {0}")]
+    Encoding(#[from] der::Error),
     /// A moment out of range.
     #[error("{0} can not be written into a certificate")]
     Time(Timestamp),
@@ -80,6 +88,8 @@ impl Authority {
             certificate_pem,
             info,
             key,
+            pointers: None,
+            number: None,
         })
     }
 
@@ -102,7 +112,26 @@ impl Authority {
             certificate_pem,
             info,
             key,
+            pointers: None,
+            number: None,
         })
+    }
+
+    /// The same, whose leaves say where revoked ones are listed.
+    #[must_use]
+    pub fn pointing_to(self, pointers: Option<Pointers>) -> Self {
+        Self { pointers, ..self }
+    }
+
+    /// The same, whose next leaf gets this serial number, hexadecimal: one that was written down for it.
+    #[must_use]
+    pub fn numbering(self, number: Option<String>) -> Self {
+        Self { number, ..self }
+    }
+
+    /// What signs CRLs and answers of OCSP.
+    pub(super) fn signing_key(&self) -> &KeyPair {
+        &self.key.0
     }
 
     /// The CA certificate.
@@ -148,6 +177,12 @@ impl Authority {
             LeafUse::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
         };
         params.use_authority_key_identifier_extension = true;
+        if let Some(number) = &self.number {
+            params.serial_number = Some(SerialNumber::from_slice(&serial_bytes(number)?));
+        }
+        if let Some(pointers) = &self.pointers {
+            pointers.write(&mut params)?;
+        }
         for name in &spec.dns {
             let dns = name
                 .clone()
@@ -201,6 +236,6 @@ fn serial() -> Result<SerialNumber, IssueError> {
     Ok(SerialNumber::from_slice(&bytes))
 }
 
-fn moment(at: Timestamp) -> Result<OffsetDateTime, IssueError> {
+pub(super) fn moment(at: Timestamp) -> Result<OffsetDateTime, IssueError> {
     OffsetDateTime::from_unix_timestamp(at.as_second()).map_err(|_| IssueError::Time(at))
 }

@@ -8,8 +8,10 @@ pub mod leaf;
 pub mod parse;
 pub mod private;
 pub mod probe;
+pub mod revocation;
 pub mod server;
 pub mod survey;
+pub mod trial;
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use k8s_openapi::api::core::v1::Secret;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -75,6 +75,12 @@ async fn connection(stream: TcpStream, identity: Identity, handler: Handler) {
     let _ = match tls {
         None => http.serve_connection(TokioIo::new(stream), service).await,
         Some(config) => match TlsAcceptor::from(config).accept(stream).await {
+            // As gRPC: settings are sent to whoever was let in.
+            Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+                    .serve_connection(TokioIo::new(stream), service)
+                    .await
+            }
             Ok(stream) => http.serve_connection(TokioIo::new(stream), service).await,
             Err(_) => Ok(()),
         },

@@ -113,6 +113,7 @@ impl World {
             ignore_policies: false,
             account: None,
             health: "127.0.0.1:0".parse().unwrap(),
+            revocation: None,
             concurrency: 2,
             lease: None,
         }

@@ -10,10 +10,10 @@ Lists and watches ask for metadata only, of objects that carry our label; RBAC c
 - apiGroups: [security.tikv.org]
   resources: [tikvsecurities/status, tikvvolumes/status, tikvclientcertificates/status]
   verbs: [patch]
-# What an application wants.
+# What an application wants. patch: our finalizer, until what was issued is revoked.
 - apiGroups: [security.tikv.org]
   resources: [tikvclientcertificates]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, patch]
 # Needed on clusters that check who may block the deletion of an owner.
 - apiGroups: [security.tikv.org]
   resources: [tikvsecurities/finalizers]
@@ -30,7 +30,7 @@ Lists and watches ask for metadata only, of objects that carry our label; RBAC c
 - apiGroups: [""]
   resources: [pods]
   verbs: [list, watch, delete]
-# Configuration with our changes, the agents' desired state, CA certificates for others.
+# Configuration with our changes, the agents' desired state, CA certificates for others, CRLs.
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, list, watch, create, patch, delete]
@@ -53,9 +53,10 @@ Lists and watches ask for metadata only, of objects that carry our label; RBAC c
 
 {{/* What it calls in a namespace that has clients and no cluster (clientNamespaces). */}}
 {{- define "tikv-security.clientRules" -}}
+# patch: our finalizer, until what was issued is revoked.
 - apiGroups: [security.tikv.org]
   resources: [tikvclientcertificates]
-  verbs: [get, list, watch]
+  verbs: [get, list, watch, patch]
 - apiGroups: [security.tikv.org]
   resources: [tikvclientcertificates/status]
   verbs: [patch]

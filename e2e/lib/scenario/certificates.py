@@ -62,6 +62,12 @@ def refuses_strangers(cluster: TikvCluster, pod: str, number: int) -> bool:
         return _shakes_hands(cluster, pod, number, known) and not _shakes_hands(cluster, pod, number, [])
 
 
+def accepts(cluster: TikvCluster, pod: str, number: int, files: Path) -> bool:
+    """Whether a port shakes hands with whoever shows these files."""
+    known = ["-cert", str(files / "tls.crt"), "-key", str(files / "tls.key")]
+    return _shakes_hands(cluster, pod, number, known)
+
+
 def _shakes_hands(cluster: TikvCluster, pod: str, number: int, options: list[str]) -> bool:
     # In TLS 1.3 the client's part of the handshake is over before the server can refuse it.
     with forward.port(cluster.namespace, f"pod/{pod}", number) as local:
@@ -71,10 +77,10 @@ def _shakes_hands(cluster: TikvCluster, pod: str, number: int, options: list[str
 
 
 @contextmanager
-def client_files(namespace: str) -> Iterator[Path]:
-    """The client certificate as files that go away with the block."""
+def client_files(namespace: str, secret: str = CLIENT_SECRET) -> Iterator[Path]:
+    """The client certificate, or that of another Secret, as files that go away with the block."""
     with tempfile.TemporaryDirectory(prefix="tikv-security-e2e-") as name:
-        for entry, content in _secret(namespace, CLIENT_SECRET).items():
+        for entry, content in _secret(namespace, secret).items():
             path = Path(name, entry)
             path.touch(mode=0o600)
             path.write_text(content, encoding="utf-8")

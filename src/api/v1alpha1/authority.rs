@@ -65,6 +65,16 @@ pub struct CaRotation {
     /// When it was turned around.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abandoned_at: Option<Timestamp>,
+    /// True when a revoked certificate is to be refused by it: nobody is waited for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cuts: bool,
+}
+
+impl CaRotation {
+    /// Whether the old CA goes at once, without time for clients.
+    pub const fn hurried(&self) -> bool {
+        self.emergency.is_some() || self.cuts
+    }
 }
 
 /// Step of a rotation of the CA.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::duration::GoDuration;
 use super::encryption::SecretKeyRef;
+use super::revocation::RevocationReason;
 
 /// A certificate with which an application is a client of a TiKV cluster, in a Secret of the application's namespace,
 /// renewed for as long as this object exists. `tls.clients` of the `TikvSecurity` says who may have one.
@@ -81,6 +82,15 @@ pub struct TikvClientCertificateSpec {
     /// The same as PKCS#12 too, which Java reads: `keystore.p12` and `truststore.p12`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pkcs12: Option<Pkcs12>,
+    /// Why this client may not use the cluster any more: every certificate that was issued for it is revoked, and it gets none while this
+    /// is written here. Taking it away is a new certificate, not the old one back. Deleting this object revokes too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revoked: Option<RevocationReason>,
+    /// How long after a renewal the certificate from before is revoked: time for the application to read its Secret anew. Absent: it
+    /// is not revoked, and ends by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[x_kube(validation = Rule::new("duration(self) >= duration('5m')").message("revokeSupersededAfter must be at least 5m, because the kubelet takes up to two minutes to bring a renewed Secret"))]
+    pub revoke_superseded_after: Option<GoDuration>,
 }
 
 /// A `TikvSecurity`.
@@ -164,6 +174,28 @@ pub struct TikvClientCertificateStatus {
     /// PD's addresses, as PD itself tells them to clients.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pd_endpoints: Vec<String>,
+    /// Certificates that were issued for this object and have not ended.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub issued: Vec<IssuedCertificate>,
+    /// The certificate that is about to be in the Secret. Written before the Secret is, so that nothing is handed out that could not
+    /// be revoked; however often the writing of the Secret fails, it has this serial number.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reserved: Option<IssuedCertificate>,
+}
+
+/// A certificate that was issued.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct IssuedCertificate {
+    /// Serial number, hexadecimal.
+    pub serial: String,
+    /// Serial number of the CA that signed it.
+    pub authority: String,
+    /// Common name.
+    pub common_name: String,
+    /// Last moment of validity.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub not_after: Timestamp,
 }
 
 fn duration() -> GoDuration {

@@ -9,6 +9,7 @@ mod encryption;
 mod master_key;
 mod pkcs11;
 mod policy;
+mod revocation;
 mod rollout;
 mod rotation;
 mod security;
@@ -20,7 +21,7 @@ mod volume;
 
 pub use authority::{CaPhase, CaRotation, CaRotationPolicy, CaStep, CertificateAuthorityStatus};
 pub use client_certificate::{
-    Pkcs12, SecurityRef, TikvClientCertificate, TikvClientCertificateSpec,
+    IssuedCertificate, Pkcs12, SecurityRef, TikvClientCertificate, TikvClientCertificateSpec,
     TikvClientCertificateStatus, Usage,
 };
 pub use clients::{ClientPolicy, Trust, TrustStatus};
@@ -34,6 +35,10 @@ pub use master_key::MasterKeyChoice;
 pub use pkcs11::Pkcs11;
 pub use policy::{
     EncryptionPolicy, MasterKeyKind, TikvSecurityPolicy, TikvSecurityPolicySpec, TlsPolicy,
+};
+pub use revocation::{
+    Cut, RefusalProof, RevocationPhase, RevocationPolicy, RevocationReason, RevocationStatus,
+    RevokedCertificate,
 };
 pub use rollout::{Rollout, Rotate};
 pub use rotation::{KeyRing, RingKey, RotationPhase, RotationStatus, Spared};

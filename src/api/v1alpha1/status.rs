@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::authority::CertificateAuthorityStatus;
 use super::clients::TrustStatus;
+use super::revocation::RevocationStatus;
 use super::rotation::{KeyRing, RotationStatus};
 use crate::api::method::Method;
 
@@ -85,6 +86,9 @@ pub struct TikvSecurityStatus {
     /// The certificates of the CA in the namespaces of `tls.trust`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trust: Vec<TrustStatus>,
+    /// Revoked certificates, those that the cluster may still accept first, then the newest; at most 50. All are in the ConfigMap `X-crl`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub revocations: Vec<RevocationStatus>,
     /// PD's addresses, as PD itself tells them to clients.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pd_endpoints: Vec<String>,

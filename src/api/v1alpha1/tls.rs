@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::authority::CaRotationPolicy;
 use super::clients::{ClientPolicy, Trust};
 use super::duration::GoDuration;
+use super::revocation::RevocationPolicy;
 
 /// Mutual TLS between all parts of the cluster and its clients. ECDSA P-256 keys.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -44,6 +45,10 @@ pub struct Tls {
     /// Who gets the certificates of the CA, to tell whom to trust.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trust: Option<Trust>,
+    /// How revoked certificates are published and cut off. Absent: as soon as one is revoked they are published, and their end is
+    /// waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revocation: Option<RevocationPolicy>,
 }
 
 /// Who signs the certificates.

@@ -16,9 +16,12 @@ use kube::ResourceExt as _;
 use kube::core::PartialObjectMeta;
 
 use super::error::Error;
+use super::metrics::ClientLife;
 use super::objects::Objects;
 use super::reconcile::Context;
 use super::report;
+use super::revocation::record;
+use crate::api::FINALIZER_REVOKE;
 use crate::api::v1alpha1::{TikvClientCertificate, condition};
 use crate::plan::client_certificate::{plan, request};
 pub(super) use references::References;
@@ -41,8 +44,6 @@ pub(super) async fn reconcile(
             return Ok(LATER);
         }
         Some(resource) if resource.metadata.uid.as_ref() != Some(&uid) => return Ok(SOON),
-        // Its Secret goes with it, by Kubernetes' own hand.
-        Some(resource) if resource.metadata.deletion_timestamp.is_some() => return Ok(LATER),
         Some(resource) => resource,
     };
     let wanted = request::reference(&resource);
@@ -63,27 +64,70 @@ async fn step(
 ) -> Result<Duration, Error> {
     let observed = observe::observe(context, objects, cluster, resource).await?;
     let plan = plan(&observed, Timestamp::now());
+    if plan.hold == Some(true) {
+        objects
+            .hold::<TikvClientCertificate>(FINALIZER_REVOKE, true)
+            .await?;
+    }
+    if !plan.revoke.is_empty() {
+        record::append(
+            &context.pen,
+            cluster,
+            observed.security.as_ref(),
+            &plan.revoke,
+        )
+        .await?;
+    }
+    if resource.metadata.deletion_timestamp.is_some() {
+        report::events(&context.recorder, resource, &plan.events).await;
+        // Its Secret goes with it, by Kubernetes' own hand.
+        if plan.hold == Some(false) {
+            objects
+                .hold::<TikvClientCertificate>(FINALIZER_REVOKE, false)
+                .await?;
+        }
+        return Ok(Duration::try_from(plan.requeue).unwrap_or(SOON));
+    }
     let mut conditions = plan.status.conditions.iter();
     let ready = conditions.any(|one| one.type_ == condition::READY && one.status == "True");
-    let end = plan.status.not_after.map(Timestamp::as_second);
-    context
-        .metrics
-        .client(objects.namespace(), objects.owner(), ready, end);
-    // First: should the write fail, it is told what was to be done.
-    if resource.status.as_ref() != Some(&plan.status) {
+    let life = ClientLife {
+        not_before: plan.status.not_before.map(Timestamp::as_second),
+        renew_at: plan.status.renew_at.map(Timestamp::as_second),
+        not_after: plan.status.not_after.map(Timestamp::as_second),
+    };
+    let (namespace, name) = (objects.namespace(), objects.owner());
+    context.metrics.client(namespace, name, ready, &life);
+    let mut status = plan.status;
+    let made = match &plan.action {
+        Some(action) => {
+            let made = write::make(objects, cluster, action, status.reserved.as_ref()).await;
+            Some((action, made))
+        }
+        None => None,
+    };
+    if let Some((_, Ok(made))) = &made
+        && let Some(issued) = &made.issued
+    {
+        let before = status.reserved.replace(issued.clone());
+        status
+            .issued
+            .extend(before.filter(|one| one.serial != issued.serial));
+    }
+    // First: should the write fail, it is told what was to be done, and nothing is handed out that could not be revoked.
+    if resource.status.as_ref() != Some(&status) {
         let mut bare = resource.clone();
-        bare.status = Some(plan.status);
+        bare.status = Some(status);
         objects.put_client_status(&bare).await?;
     }
     report::events(&context.recorder, resource, &plan.events).await;
-    if let Some(action) = &plan.action {
+    if let Some((action, made)) = made {
         tracing::info!(
             namespace = objects.namespace(),
             name = objects.owner(),
             issues = action.issue.is_some(),
             "writing the Secret of a client certificate"
         );
-        write::write(objects, cluster, resource, action).await?;
+        write::write(objects, resource, action, made?).await?;
     }
     Ok(Duration::try_from(plan.requeue).unwrap_or(SOON).max(SOON))
 }

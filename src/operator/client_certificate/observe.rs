@@ -11,11 +11,13 @@ use crate::operator::error::Error;
 use crate::operator::objects::Objects;
 use crate::operator::observe::secrets::{self, CA, field, set};
 use crate::operator::reconcile::Context;
+use crate::operator::revocation::record;
 use crate::plan::client_certificate::{
     ClientContent, ClientObserved, ClientSecret, PasswordState, Stores, request,
 };
 use crate::plan::names::{Part, authority_secret, next_authority_secret};
 use crate::plan::observed::{SecretContent, SecretFacts};
+use crate::plan::revocation::record::Stored;
 use crate::tls::authority::Authority;
 use crate::tls::bundle::TlsSet;
 use crate::tls::keystore::{self, Password};
@@ -44,11 +46,15 @@ pub(super) async fn observe(
         cluster: None,
         secret: None,
         password: PasswordState::Usable,
+        revoked: Stored::Absent,
     };
     let stored: Option<Secret> = objects.get(&request::secret_name(resource)).await?;
     let password = password(objects, resource, stored.as_ref()).await?;
     if let Err(why) = &password {
         observed.password = PasswordState::Unusable(why.clone());
+    }
+    if observed.security.is_some() {
+        observed.revoked = record::read(cluster).await?;
     }
     let mut bundle = None;
     let (mut ca, mut own) = (None, None);

@@ -2,32 +2,42 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use serde_json::{Map, Value, json};
 
 use super::observe::{KEY_STORE, PASSWORD, TRUST_STORE, password};
 use crate::api::ANNOTATION_APPLIED;
-use crate::api::v1alpha1::TikvClientCertificate;
+use crate::api::v1alpha1::{IssuedCertificate, TikvClientCertificate};
 use crate::operator::error::Error;
 use crate::operator::objects::Objects;
 use crate::operator::observe::secrets::{CA, CERTIFICATE, KEY, authority, field, set};
 use crate::plan::client_certificate::{ClientAction, request};
 use crate::tls::bundle::TlsSet;
 use crate::tls::keystore::{self, Password};
+use crate::tls::revocation::Pointers;
 
 /// Every key that is ours.
 const KEYS: [&str; 6] = [CA, CERTIFICATE, KEY, KEY_STORE, TRUST_STORE, PASSWORD];
 
-/// Issues, or completes what is there; then writes.
-pub(super) async fn write(
+/// What is to be in the Secret.
+pub(super) struct Made {
+    set: TlsSet,
+    serial: String,
+    stored: Option<Secret>,
+    /// What is to be told of the certificate before it is in the Secret, when it is a new one.
+    pub issued: Option<IssuedCertificate>,
+}
+
+/// Issues, or completes what is there. Writes nothing.
+pub(super) async fn make(
     objects: &Objects,
     cluster: &Objects,
-    resource: &TikvClientCertificate,
     action: &ClientAction,
-) -> Result<(), Error> {
-    let name = request::secret_name(resource);
+    reserved: Option<&IssuedCertificate>,
+) -> Result<Made, Error> {
+    let name = action.metadata.name.clone().unwrap_or_default();
     let stored: Option<Secret> = objects.get(&name).await?;
     let version = stored
         .as_ref()
@@ -38,13 +48,56 @@ pub(super) async fn write(
             objects.namespace()
         )));
     }
-    let set = made(cluster, stored.as_ref(), action).await?;
+    let (set, authority) = made(cluster, stored.as_ref(), action, reserved).await?;
     let now = Timestamp::now();
     let checked = set.check_client(now).map_err(|problem| {
         Error::Malformed(format!(
             "the certificate for Secret {name} would not work, so it is not written: {problem}"
         ))
     })?;
+    Ok(Made {
+        set,
+        issued: authority.map(|authority| {
+            let issued = IssuedCertificate {
+                serial: checked.serial.clone(),
+                authority,
+                common_name: checked.common_name.unwrap_or_default(),
+                not_after: checked.not_after,
+            };
+            let known = reserved.filter(|one| is_told(one, &issued));
+            known.cloned().unwrap_or(issued)
+        }),
+        serial: checked.serial,
+        stored,
+    })
+}
+
+/// Whether what was told of a certificate is as good as what is to be told of it now. An attempt a little later makes it end a little
+/// later, by much less than what has ended is remembered for.
+fn is_told(told: &IssuedCertificate, now: &IssuedCertificate) -> bool {
+    let later = now.not_after.duration_since(told.not_after);
+    later < SignedDuration::from_hours(1)
+        && (&told.serial, &told.authority, &told.common_name)
+            == (&now.serial, &now.authority, &now.common_name)
+}
+
+/// Writes what was made.
+pub(super) async fn write(
+    objects: &Objects,
+    resource: &TikvClientCertificate,
+    action: &ClientAction,
+    made: Made,
+) -> Result<(), Error> {
+    let name = request::secret_name(resource);
+    let Made {
+        set,
+        serial,
+        stored,
+        ..
+    } = made;
+    let version = stored
+        .as_ref()
+        .and_then(|one| one.metadata.resource_version.clone());
     let mut data: BTreeMap<&str, Vec<u8>> = [
         (CA, set.ca.clone()),
         (CERTIFICATE, set.certificate.clone()),
@@ -72,7 +125,7 @@ pub(super) async fn write(
         }
     }
     let mut metadata = action.metadata.clone();
-    let applied = [(ANNOTATION_APPLIED.to_owned(), checked.serial)];
+    let applied = [(ANNOTATION_APPLIED.to_owned(), serial)];
     metadata.annotations = Some(applied.into());
     let data = data
         .into_iter()
@@ -93,12 +146,13 @@ pub(super) async fn write(
     }
 }
 
-/// The set as it is to be.
+/// The set as it is to be, and the serial number of the CA that signed it now.
 async fn made(
     cluster: &Objects,
     stored: Option<&Secret>,
     action: &ClientAction,
-) -> Result<TlsSet, Error> {
+    reserved: Option<&IssuedCertificate>,
+) -> Result<(TlsSet, Option<String>), Error> {
     let trust: Option<Secret> = cluster.get(&action.trust).await?;
     let trust = trust.ok_or_else(|| gone(cluster, &action.trust))?;
     let bundle = field(&trust, CA).map_err(|why| unusable(cluster, &action.trust, &why))?;
@@ -106,22 +160,32 @@ async fn made(
         let stored = stored.ok_or_else(|| Error::Gone("the Secret is not there".to_owned()))?;
         let mut kept = set(stored).map_err(Error::Gone)?;
         kept.ca = bundle.to_vec();
-        return Ok(kept);
+        return Ok((kept, None));
     };
     cluster.guard::<Secret>(&action.authority).await?;
     let ca: Option<Secret> = cluster.get(&action.authority).await?;
     let ca = ca.ok_or_else(|| gone(cluster, &action.authority))?;
     let ca = authority(&ca).map_err(|why| unusable(cluster, &action.authority, &why))?;
+    let serial = ca.info().serial.clone();
+    let pointers = action
+        .revocation_url
+        .as_ref()
+        .map(|url| Pointers::below(url, cluster.namespace(), cluster.owner(), &serial));
+    let number = reserved.filter(|one| one.authority == serial);
+    let ca = ca
+        .pointing_to(pointers)
+        .numbering(number.map(|one| one.serial.clone()));
     let issued = ca.issue_for(spec, *what_for, Timestamp::now());
     let issued = issued.map_err(|source| Error::Issue {
         doing: format!("issuing the client certificate {}", spec.common_name),
         source,
     })?;
-    Ok(TlsSet {
+    let set = TlsSet {
         ca: bundle.to_vec(),
         certificate: issued.certificate_pem.into_bytes(),
         key: issued.key_pem,
-    })
+    };
+    Ok((set, Some(serial)))
 }
 
 /// What is there becomes what is planned, if nobody wrote meanwhile: one write, so that no reader sees a key beside another

@@ -1,7 +1,7 @@
 //! Looks at everything a plan may look at. A source that fails becomes data; only the API server's failure is an error.
 
 mod pd;
-mod pods;
+pub(super) mod pods;
 mod policies;
 pub(super) mod secrets;
 mod trust;
@@ -14,10 +14,13 @@ use super::error::Error;
 use super::master_key;
 use super::objects::Objects;
 use super::reconcile::Context;
+use super::revocation::record;
+use super::revocation::trial::Ports;
 use crate::api::LABEL_NAME;
 use crate::api::v1alpha1::{TikvSecurity, TikvVolume};
 use crate::plan::names::{Part, agent_config, next_authority_secret};
 use crate::plan::observed::{Observed, PdState};
+use crate::plan::revocation;
 use crate::tikv::pd::PdClient;
 
 /// What was seen, and the means to act on it that a plan does not see.
@@ -73,7 +76,8 @@ pub(super) async fn observe(
     if let PdState::Reachable(facts) = &mut pd_state {
         pods::exact_leaders(&tikv.pods, &tikv_secret, tls, facts).await;
     }
-    let observed = Observed {
+    let own = secrets.client().cloned();
+    let mut observed = Observed {
         resource,
         others,
         policies,
@@ -91,11 +95,28 @@ pub(super) async fn observe(
         agents,
         served,
         unready,
+        revoked: record::read(objects).await?,
+        trials: Vec::new(),
         master_key,
         other_keys,
         key_probe,
         agent_image: context.agent_image.clone(),
     };
+    if let Some(own) = &own {
+        let ports = Ports {
+            tikv: &observed.tikv.pods,
+            pd: &observed.pd.pods,
+            resource: &name,
+            own,
+        };
+        let mut trials = ports
+            .names(objects, &revocation::to_try(&observed, now))
+            .await?;
+        if rotating {
+            trials.extend(ports.former_ca(objects).await?);
+        }
+        observed.trials = trials;
+    }
     Ok(View { observed, pd })
 }
 

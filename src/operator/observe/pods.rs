@@ -32,7 +32,7 @@ const PEER_PORT: u16 = 2380;
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// The pod's address, once it has one.
-pub(super) fn address(pod: &Pod) -> Option<IpAddr> {
+pub(in crate::operator) fn address(pod: &Pod) -> Option<IpAddr> {
     let status = pod.status.as_ref()?;
     let over = matches!(status.phase.as_deref(), Some("Succeeded" | "Failed"));
     let address = status.pod_ip.as_ref()?.parse().ok()?;
@@ -40,7 +40,7 @@ pub(super) fn address(pod: &Pod) -> Option<IpAddr> {
 }
 
 /// The pod's name under its headless Service, which the wildcards in the leaves cover.
-pub(super) fn server_name(pod: &Pod) -> String {
+pub(in crate::operator) fn server_name(pod: &Pod) -> String {
     let name = pod.name_any();
     let namespace = pod.namespace().unwrap_or_default();
     let spec = pod.spec.as_ref();
@@ -51,7 +51,7 @@ pub(super) fn server_name(pod: &Pod) -> String {
 }
 
 /// True when the pod mounts the Secret, so that its process speaks TLS with it.
-pub(super) fn mounts_secret(pod: &Pod, secret: &str) -> bool {
+pub(in crate::operator) fn mounts_secret(pod: &Pod, secret: &str) -> bool {
     let volumes = pod
         .spec
         .iter()

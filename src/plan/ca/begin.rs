@@ -11,6 +11,7 @@ use crate::plan::action::Action;
 use crate::plan::names::next_authority_secret;
 use crate::plan::objects::metadata;
 use crate::plan::observed::Observed;
+use crate::plan::revocation;
 use crate::plan::ring::requester;
 
 /// Longest common name (RFC 5280, ub-common-name), in characters.
@@ -20,6 +21,7 @@ const COMMON_NAME: usize = 64;
 enum Cause {
     Request,
     Emergency,
+    Revocation,
     Schedule,
 }
 
@@ -30,6 +32,9 @@ fn cause(course: &Course<'_>, moment: &Moment<'_>) -> Option<Cause> {
     let new = |word: &Option<String>, old: &Option<String>| word.is_some() && word != old;
     if new(&rotate.ca_emergency, &emergency) {
         return Some(Cause::Emergency);
+    }
+    if revocation::demands(moment.observed, &course.present.serial, moment.now) {
+        return Some(Cause::Revocation);
     }
     if new(&rotate.ca, &request) {
         return Some(Cause::Request);
@@ -50,13 +55,16 @@ pub(super) fn begin(course: &Course<'_>, moment: &Moment<'_>, turn: &mut Turn) {
     let field = match cause {
         Cause::Request => Some("ca"),
         Cause::Emergency => Some("caEmergency"),
-        Cause::Schedule => None,
+        Cause::Schedule | Cause::Revocation => None,
     };
+    let cuts = matches!(cause, Cause::Revocation);
     let by = match field {
         Some(field) => requester(observed, &["spec", "rotate", field]),
+        None if cuts => Some("revocation".to_owned()),
         None => Some("schedule".to_owned()),
     };
     let emergency = matches!(cause, Cause::Emergency);
+    let hurried = emergency || cuts;
     let ready = evidence::lacking(observed, course);
     let waits = held(moment).or(ready).or_else(|| unwell(moment));
     let paused = observed.resource.spec.rollout.paused;
@@ -72,7 +80,7 @@ pub(super) fn begin(course: &Course<'_>, moment: &Moment<'_>, turn: &mut Turn) {
             .clone()
             .unwrap_or("the next CA to be stored".to_owned()),
         point_of_no_return: "not reached: nothing was changed".to_owned(),
-        costs: emergency.then(|| COSTS.to_owned()),
+        costs: hurried.then(|| COSTS.to_owned()),
         started_at: None,
         published_at: None,
         by: by.clone(),
@@ -84,8 +92,8 @@ pub(super) fn begin(course: &Course<'_>, moment: &Moment<'_>, turn: &mut Turn) {
         Some(by) => format!(", as asked by {by}"),
         None => String::new(),
     };
-    let costs = if emergency {
-        format!(". In an emergency: {COSTS}")
+    let costs = if hurried {
+        format!(". Nobody is waited for: {COSTS}")
     } else {
         String::new()
     };
@@ -105,6 +113,7 @@ pub(super) fn begin(course: &Course<'_>, moment: &Moment<'_>, turn: &mut Turn) {
         published_at: None,
         settled_at: None,
         abandoned_at: None,
+        cuts,
     };
     let notes = [(ANNOTATION_CA_ROTATION, written(&memory))];
     let name = next_authority_secret(observed.name());

@@ -181,6 +181,13 @@ impl Course<'_> {
         }
     }
 
+    /// Whether the CA with this serial number is to be trusted by every port.
+    pub fn trusts(&self, serial: &str) -> bool {
+        let (signer, beside) = self.anchors();
+        let mut all = std::iter::once(&signer).chain(&beside);
+        all.any(|one| one.serial.as_deref() == Some(serial))
+    }
+
     fn both(&self) -> bool {
         let both = [CaStep::Bundle, CaStep::Leaves, CaStep::Return];
         self.step().is_some_and(|step| both.contains(&step))

@@ -41,7 +41,7 @@ impl Restarts {
         let settled = memory(observed).and_then(|memory| Some((memory.settled_at?, memory)));
         if let Some((settled, memory)) = settled {
             let before = Timestamp::MIN..settled;
-            let hurried = memory.emergency.is_some();
+            let hurried = memory.hurried();
             let serial = |name: &str| certificate(observed, name).map(|ca| &ca.serial);
             let [present, next] = [authority_secret, next_authority_secret]
                 .map(|name| serial(&name(observed.name())));

@@ -19,6 +19,9 @@ pub(super) fn told(
     let from = Some(course.present.serial.clone()).filter(|from| Some(from) != to.as_ref());
     let point_of_no_return = match (&from, &memory.request, &memory.emergency) {
         (None, ..) => "reached: the CA before is gone".to_owned(),
+        (Some(from), ..) if memory.cuts => format!(
+            "not reached, and not turned around, because a revoked certificate is to be refused; reached when the CA with serial {from} is replaced"
+        ),
         (Some(from), None, None) => format!(
             "not reached: rollout.paused holds it; reached when the CA with serial {from} is replaced"
         ),
@@ -45,7 +48,7 @@ pub(super) fn told(
         to,
         waits_for,
         point_of_no_return,
-        costs: memory.emergency.as_ref().map(|_| COSTS.to_owned()),
+        costs: memory.hurried().then(|| COSTS.to_owned()),
         started_at: Some(memory.started_at),
         published_at: memory.published_at,
         by: memory.by.clone(),

@@ -14,6 +14,7 @@ use crate::plan::names::{authority_secret, next_authority_secret};
 use crate::plan::objects::{annotation, metadata};
 use crate::plan::observed::Observed;
 use crate::plan::pods::views;
+use crate::plan::revocation;
 use crate::plan::rollout::Rolling;
 
 /// The overlap is at most this part of the CA's validity.
@@ -82,8 +83,8 @@ fn advance(course: &Course<'_>, rotation: &Rotation<'_>, moment: &Moment<'_>, tu
         memory.settled_at = None;
         turn.record(observed, rotation, &memory);
     }
-    if turn.actions.is_empty() && hurry(observed, &mut memory) {
-        if memory.emergency != rotation.memory.emergency {
+    if turn.actions.is_empty() && hurry(course, moment, &mut memory) {
+        if memory.hurried() && !rotation.memory.hurried() {
             turn.note(
                 "CaRotationHurried",
                 format!("The rotation of the CA is hurried: {COSTS}"),
@@ -100,7 +101,8 @@ fn advance(course: &Course<'_>, rotation: &Rotation<'_>, moment: &Moment<'_>, tu
 }
 
 /// Takes the words of the specification that came since for this rotation too, where it can answer them.
-fn hurry(observed: &Observed, memory: &mut CaRotation) -> bool {
+fn hurry(course: &Course<'_>, moment: &Moment<'_>, memory: &mut CaRotation) -> bool {
+    let observed = moment.observed;
     let rotate = &observed.resource.spec.rotate;
     let (request, emergency) = answered(observed);
     let before = memory.clone();
@@ -111,6 +113,7 @@ fn hurry(observed: &Observed, memory: &mut CaRotation) -> bool {
         if memory.request.is_none() && rotate.ca.is_some() && rotate.ca != request {
             memory.request.clone_from(&rotate.ca);
         }
+        memory.cuts |= revocation::demands(observed, &course.present.serial, moment.now);
     }
     *memory != before
 }
@@ -129,6 +132,7 @@ fn wanted(observed: &Observed, memory: &CaRotation) -> bool {
         .peekable();
     let by_clock = memory.by.as_deref() == Some("schedule");
     by_clock
+        || memory.cuts
         || asked.peek().is_none()
         || asked.any(|(word, now, before)| now == word || (now.is_some() && now != before))
 }
@@ -220,7 +224,7 @@ fn follow(
             memory.step,
             CaStep::Bundle | CaStep::Leaves | CaStep::Return
         );
-    if clients && memory.emergency.is_none() {
+    if clients && !memory.hurried() {
         let overlap = moment.desired.ca_overlap.min(lifetime(course) / OVERLAPS);
         let since = match memory.step {
             CaStep::Bundle => memory.published_at.unwrap_or(settled),
@@ -243,6 +247,9 @@ fn follow(
         CaStep::Return => go(rotation, moment, turn, CaStep::Withdraw, true),
         CaStep::Drop | CaStep::Withdraw => {
             if memory.step == CaStep::Drop {
+                if let Some(accepts) = revocation::still_accepted(observed) {
+                    return Some(accepts);
+                }
                 turn.note(
                     "CaRotationFinished",
                     format!(

@@ -11,6 +11,7 @@ use kube::Resource as _;
 
 pub mod policy;
 pub mod request;
+pub mod revoke;
 pub mod status;
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use super::desired::Blocker;
 use super::names::{Part, authority_secret};
 use super::objects::annotation;
 use super::observed::{SecretContent, SecretFacts};
+use super::revocation::record::{Entry, Stored};
 use super::trust::same;
 use crate::api::v1alpha1::{TikvClientCertificate, TikvClientCertificateStatus, TikvSecurity, Tls};
 use crate::api::{ANNOTATION_APPLIED, LABEL_CLIENT, LABEL_MANAGED_BY, LABEL_NAME, MANAGER};
@@ -45,6 +47,8 @@ pub struct ClientObserved {
     pub secret: Option<ClientSecret>,
     /// The password for PKCS#12.
     pub password: PasswordState,
+    /// What is revoked of that cluster's certificates.
+    pub revoked: Stored,
 }
 
 /// The Secret of a client certificate, without what is secret in it.
@@ -101,6 +105,10 @@ pub enum PasswordState {
 /// The decision about one `TikvClientCertificate`.
 #[derive(Clone, Debug)]
 pub struct ClientPlan {
+    /// Whether the object is to be held, or let go, before it is deleted.
+    pub hold: Option<bool>,
+    /// Certificates that are revoked, before anything else is written.
+    pub revoke: Vec<Entry>,
     /// What is written, if anything.
     pub action: Option<ClientAction>,
     /// Status to store; the same as before means no write.
@@ -126,6 +134,8 @@ pub struct ClientAction {
     pub trust: String,
     /// PKCS#12 too.
     pub pkcs12: bool,
+    /// Where a new certificate says that revoked ones are listed.
+    pub revocation_url: Option<String>,
 }
 
 /// What a request comes to.
@@ -141,22 +151,62 @@ struct Decision {
 
 /// Decides.
 pub fn plan(observed: &ClientObserved, now: Timestamp) -> ClientPlan {
+    if observed.resource.metadata.deletion_timestamp.is_some() {
+        return leave(observed, now);
+    }
     let decided = decide(observed, now);
     let status = status::status(observed, decided.as_ref(), now);
     let events = status::events(observed, decided.as_ref(), &status);
     let requeue = match &decided {
         Ok(decision) if decision.action.is_some() => SignedDuration::from_secs(1),
         Ok(decision) if decision.not_yet.is_some() => SignedDuration::from_secs(15),
-        Ok(decision) => until(decision.renew_at, now),
+        Ok(decision) => {
+            let next = revoke::next(observed, now);
+            let times = decision.renew_at.into_iter().chain(next);
+            until(times.min(), now)
+        }
         // What is missing is in objects that are watched, but for namespaces and their labels.
         Err(_) => SignedDuration::from_mins(1),
     };
+    let revoke = revoke::due(observed, now);
+    let issued = decided.is_ok() || !revoke::valid(observed, now).is_empty();
     ClientPlan {
+        hold: (issued && !revoke::is_held(&observed.resource)).then_some(true),
+        revoke,
         action: decided.ok().and_then(|decision| decision.action),
         status,
         events,
         requeue,
     }
+}
+
+/// An object that is being deleted: what was issued for it is revoked, then it goes, and its Secret with it.
+fn leave(observed: &ClientObserved, now: Timestamp) -> ClientPlan {
+    let mut plan = ClientPlan {
+        hold: None,
+        revoke: Vec::new(),
+        action: None,
+        status: observed.resource.status.clone().unwrap_or_default(),
+        events: Vec::new(),
+        requeue: SignedDuration::from_mins(1),
+    };
+    if !revoke::is_held(&observed.resource) {
+        return plan;
+    }
+    match revoke::farewell(observed, now) {
+        revoke::Farewell::Go(entries) => {
+            plan.revoke = entries;
+            plan.hold = Some(false);
+        }
+        revoke::Farewell::Wait(why) => plan.events.push(Note {
+            warning: true,
+            reason: "NotRevoked".to_owned(),
+            message: format!(
+                "It is not deleted yet, because its certificates would stay valid: {why}"
+            ),
+        }),
+    }
+    plan
 }
 
 /// Until the renewal, and ten minutes at most: what a watch missed is found then.
@@ -171,8 +221,19 @@ fn decide(observed: &ClientObserved, now: Timestamp) -> Result<Decision, Blocker
     let wanted = request::reference(resource);
     let (security, tls) = security(observed, &wanted)?;
     let request = request::parse(resource)?;
+    if let Some(reason) = resource.spec.revoked {
+        return Err(Blocker::new(
+            "Revoked",
+            format!(
+                "spec.revoked is {reason:?}: every certificate that was issued is revoked, and none is issued{}",
+                revoke::told(observed)
+            ),
+            "Take spec.revoked away for a new certificate, or delete this object.",
+        ));
+    }
     policy::permitted(&request, observed, security, tls)?;
     policy::admitted_name(&request, tls)?;
+    policy::not_withdrawn(&request, security, &revoke::record(observed))?;
     own(observed, &request)?;
     if let PasswordState::Unusable(why) = &observed.password {
         return Err(Blocker::new(
@@ -187,8 +248,9 @@ fn decide(observed: &ClientObserved, now: Timestamp) -> Result<Decision, Blocker
         ClientContent::Valid { certificate, .. } => Some(certificate.clone()),
         ClientContent::Unusable(_) => None,
     });
+    let revoked = is_revoked(observed);
     let renew_at = valid.as_ref().map(|one| renewal(one, &request));
-    let issue = due(secret, &request, ca, renew_at, now);
+    let issue = due(secret, &request, ca, renew_at, now) || revoked;
     let complete = secret.is_some_and(|secret| lacks(&secret.content, &request, trusts));
     let action = (issue || complete).then(|| ClientAction {
         metadata: metadata(resource, &request.secret),
@@ -197,12 +259,13 @@ fn decide(observed: &ClientObserved, now: Timestamp) -> Result<Decision, Blocker
         authority: signer.to_owned(),
         trust: Part::Client.secret(&wanted.name),
         pkcs12: request.pkcs12,
+        revocation_url: tls.revocation.as_ref().and_then(|one| one.url.clone()),
     });
     Ok(Decision {
         not_yet: not_yet(&request, resource, security),
         request,
         action,
-        certificate: valid,
+        certificate: valid.filter(|_| !revoked),
         renew_at,
     })
 }
@@ -360,6 +423,17 @@ fn due(
         || certificate.dns != leaf.dns
         || certificate.ips != leaf.ips
         || certificate.server_auth != (request.what_for == LeafUse::Both)
+}
+
+/// Whether the certificate in the Secret is revoked: by an object of this name that is gone, or before `revoked` was taken away.
+fn is_revoked(observed: &ClientObserved) -> bool {
+    let secret = observed.secret.as_ref();
+    secret.is_some_and(|secret| match &secret.content {
+        ClientContent::Valid { certificate, .. } => {
+            revoke::record(observed).revokes(&certificate.serial)
+        }
+        ClientContent::Unusable(_) => false,
+    })
 }
 
 /// Whether what is beside a valid certificate is other than it should be.

@@ -4,6 +4,8 @@ use super::ClientObserved;
 use super::request::{self, Request};
 use crate::api::v1alpha1::{ClientPolicy, GoDuration, TikvSecurity, Tls, condition};
 use crate::plan::desired::Blocker;
+use crate::plan::revocation::record::Record;
+use crate::plan::revocation::withdrawn;
 use crate::tls::leaf::LeafUse;
 
 /// End of the names that the cluster's own parts have.
@@ -130,6 +132,25 @@ pub fn admitted_name(request: &Request, tls: &Tls) -> Result<(), Blocker> {
         format!(
             "Leave spec.commonName out: the name that all clients share is admitted already. Or whoever answers for that cluster adds {name} there, which restarts its stores one by one."
         ),
+    ))
+}
+
+/// Refuses a name that was taken off TiKV's list with a revoked certificate: every certificate with it is refused.
+pub fn not_withdrawn(
+    request: &Request,
+    security: &TikvSecurity,
+    record: &Record,
+) -> Result<(), Blocker> {
+    let name = &request.leaf.common_name;
+    if !withdrawn(security, record).contains(name) {
+        return Ok(());
+    }
+    Err(Blocker::new(
+        "NameRevoked",
+        format!(
+            "TiKV refuses the common name {name}, because a certificate with it is revoked and tls.revocation.cut is AllowedNames"
+        ),
+        "Write another spec.commonName; whoever answers for that cluster adds it to spec.tls.allowedNames of the TikvSecurity.",
     ))
 }
 

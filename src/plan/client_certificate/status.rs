@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
-use super::{ClientContent, ClientObserved, Decision, own, request};
+use super::{ClientContent, ClientObserved, Decision, own, request, revoke};
 use crate::api::v1alpha1::{TikvClientCertificateStatus, condition, reason};
 use crate::plan::action::Note;
 use crate::plan::desired::Blocker;
@@ -28,6 +28,8 @@ pub(super) fn status(
             resource.metadata.generation,
             now,
         )],
+        issued: revoke::valid(observed, now),
+        reserved: revoke::reserved(observed, now),
         ..TikvClientCertificateStatus::default()
     };
     if let Some(security) = &observed.security {

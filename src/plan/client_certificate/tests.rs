@@ -9,8 +9,11 @@ use serde_json::{Value, json};
 use super::{ClientContent, ClientObserved, ClientPlan, ClientSecret, PasswordState, Stores, plan};
 use crate::api::v1alpha1::condition;
 use crate::plan::observed::{SecretContent, SecretFacts};
+use crate::plan::revocation::record::Stored;
 use crate::tls::leaf::LeafUse;
 use crate::tls::parse::CertificateInfo;
+
+mod revoke;
 
 const SHARED: &str = "client.basic.tikv.tikv-security";
 
@@ -96,6 +99,7 @@ fn asked(spec: Value, tls: Value) -> ClientObserved {
         })),
         secret: None,
         password: PasswordState::Usable,
+        revoked: Stored::Absent,
     }
 }
 

@@ -21,6 +21,7 @@ use crate::api::{ANNOTATION_APPLIED, ANNOTATION_CA_ROTATION};
 use crate::plan::action::{Action, Anchor, Plan};
 use crate::plan::names::{Part, VOLUME_TLS};
 use crate::plan::observed::*;
+use crate::plan::revocation::record::Stored;
 use crate::plan::{keys, merge, plan};
 use crate::tikv::encryption_config::{self, MasterKeyConfig};
 use crate::tikv::pd::Task;
@@ -60,6 +61,8 @@ pub struct World {
     pub stuck: BTreeSet<String>,
     /// Whether channels that were opened before may be refused.
     pub emergency: bool,
+    /// Subject of the CA before, while something that it signed is kept for trials.
+    pub former: Option<String>,
 }
 
 #[allow(clippy::needless_pass_by_value)]
@@ -151,6 +154,8 @@ impl World {
                 agents: BTreeMap::new(),
                 served: Vec::new(),
                 unready: BTreeSet::new(),
+                revoked: Stored::Absent,
+                trials: Vec::new(),
                 master_key: MasterKeyProof::Usable,
                 other_keys: Vec::new(),
                 key_probe: None,
@@ -173,6 +178,7 @@ impl World {
             channels: BTreeMap::new(),
             stuck: BTreeSet::new(),
             emergency: false,
+            former: None,
         };
         if live {
             let members = (0..3).map(|n| Member {
@@ -207,6 +213,8 @@ impl World {
     /// One reconcile that dies before its action number `cut`.
     pub fn reconcile(&mut self, cut: Option<usize>) -> Plan {
         self.prove();
+        self.try_former_ca();
+        self.try_names();
         let plan = plan(&self.seen, self.now);
         // What PD is asked for fails while it is away, and ends the reconcile.
         let away = !matches!(self.seen.pd_state, PdState::Reachable(_));
@@ -326,6 +334,7 @@ impl World {
                 self.seen.resource.metadata.finalizers = Some(vec![crate::api::FINALIZER.into()]);
             }
             Action::PublishTrust { .. } | Action::WithdrawTrust { .. } => {}
+            Action::PublishCrl { .. } => self.publish_crl(action),
             Action::RemoveFinalizer => self.seen.resource.metadata.finalizers = None,
             Action::IssueCa {
                 metadata,
@@ -338,6 +347,11 @@ impl World {
             }
             Action::PromoteCa { from, metadata } => {
                 let content = self.seen.secrets[&from.secret].content.clone();
+                if let Some(SecretContent::Authority(going)) =
+                    self.seen.secrets.get("db-ca").map(|one| &one.content)
+                {
+                    self.former = Some(going.subject.clone());
+                }
                 self.store(metadata, content);
             }
             Action::RecordCaRotation {
@@ -355,6 +369,7 @@ impl World {
             }
             Action::VacateCa { secret, version } => {
                 let gone = self.seen.secrets.remove(secret).unwrap();
+                self.former = None;
                 assert_eq!(gone.metadata.resource_version.as_ref(), Some(version));
             }
             Action::IssueLeaf {

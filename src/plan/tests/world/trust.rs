@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::api::AGENT_PORT;
+use crate::plan::revocation::record::Record;
+use crate::plan::revocation::{Trial, Tried, to_try};
 
 /// What a process has of its certificates.
 #[derive(Clone)]
@@ -249,6 +251,78 @@ impl World {
                     }
                     _ => {}
                 }
+            }
+        }
+    }
+
+    /// The record and the lists, over what was looked at.
+    pub(super) fn publish_crl(&mut self, action: &Action) {
+        let Action::PublishCrl {
+            version,
+            authorities,
+            record,
+            ..
+        } = action
+        else {
+            panic!("{action:?}");
+        };
+        if let Stored::Ours {
+            version: there,
+            record: before,
+        } = &self.seen.revoked
+        {
+            assert_eq!(version.as_ref(), Some(there));
+            assert!(before.number < record.number, "its number grows");
+        }
+        for anchor in authorities {
+            assert!(self.seen.secrets.contains_key(&anchor.secret), "{anchor:?}");
+        }
+        self.keep_record((**record).clone());
+    }
+
+    /// The record as it is stored now.
+    pub fn keep_record(&mut self, record: Record) {
+        self.serial += 1;
+        self.seen.revoked = Stored::Ours {
+            version: self.serial.to_string(),
+            record,
+        };
+    }
+
+    /// Shows every port what the CA before signed.
+    pub(super) fn try_former_ca(&mut self) {
+        let Some(former) = &self.former else {
+            self.seen.trials.clear();
+            return;
+        };
+        let port = |part| match part {
+            Part::Pd => 2379,
+            Part::Agent => AGENT_PORT,
+            Part::Tikv | Part::Client => 20160,
+        };
+        let trials = self.processes.values().map(|one| Trial {
+            of: Tried::FormerCa,
+            pod: one.pod.clone(),
+            port: port(one.part),
+            refused: Ok(!one.server_trusts().iter().any(|ca| ca.subject == *former)),
+        });
+        self.seen.trials = trials.collect();
+    }
+
+    /// Asks every store something with each name that was taken off the list: by the configuration that its pod has.
+    pub(super) fn try_names(&mut self) {
+        for name in to_try(&self.seen, self.now) {
+            for pod in &self.seen.tikv.pods {
+                let volumes = pod.spec.as_ref().unwrap().volumes.as_ref().unwrap();
+                let config = volumes.iter().find(|one| one.name == "config").unwrap();
+                let map = &config.config_map.as_ref().unwrap().name;
+                let text = &self.seen.tikv.config_maps[map].data.as_ref().unwrap()["tikv.toml"];
+                self.seen.trials.push(Trial {
+                    of: Tried::Name(name.clone()),
+                    pod: pod.metadata.name.clone().unwrap(),
+                    port: 20160,
+                    refused: Ok(!text.contains(&format!("\"{name}\""))),
+                });
             }
         }
     }
