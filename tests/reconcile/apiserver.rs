@@ -45,6 +45,21 @@ impl ApiServer {
         self.config_of(OPERATOR_TOKEN)
     }
 
+    /// How another program reaches it as an administrator.
+    pub fn kubeconfig(&self) -> String {
+        let ca = self.dir.path().join("client-ca.crt");
+        fs::write(&ca, &self.root).unwrap();
+        serde_json::json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "clusters": [{"name": "test", "cluster": {
+                "server": format!("https://127.0.0.1:{}", self.port), "certificate-authority": ca,
+            }}],
+            "users": [{"name": "test", "user": {"token": TOKEN}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
+        })
+        .to_string()
+    }
+
     /// The API server's own record of the operator's calls, one JSON object a line.
     pub fn audit(&self) -> String {
         fs::read_to_string(self.dir.path().join("audit.log")).unwrap()
