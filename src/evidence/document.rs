@@ -124,6 +124,7 @@ fn stores(report: &Report, blocks: &mut Vec<Block>) {
             store.encrypted_bytes.to_string(),
             store.plaintext_bytes.to_string(),
             maybe(store.measured_at),
+            sealed_under(store),
         ]
     });
     blocks.push(Block::Table(
@@ -135,6 +136,7 @@ fn stores(report: &Report, blocks: &mut Vec<Block>) {
             "encrypted",
             "in the clear",
             "measured at",
+            "key.dict is under",
         ],
         rows.collect(),
     ));
@@ -171,6 +173,17 @@ fn stores(report: &Report, blocks: &mut Vec<Block>) {
         ],
         rows.collect(),
     ));
+}
+
+/// The master key of a store's data keys, in words.
+fn sealed_under(store: &Store) -> String {
+    let found = store.key_dict.as_ref();
+    let name = maybe(found.and_then(|found| found.under.as_ref()));
+    let previous = found.is_some_and(|found| found.previous);
+    format!(
+        "{name}{}",
+        if previous { " (the previous key)" } else { "" }
+    )
 }
 
 fn certificates(report: &Report, blocks: &mut Vec<Block>) {

@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::FRESH;
+use crate::api::key_dict::KeyDictReport;
 use crate::api::method::Method;
 use crate::api::report::{KeyCheck, VerificationReport};
 use crate::api::v1alpha1::{TikvVolume, VolumePhase};
@@ -36,6 +37,9 @@ pub struct Store {
     pub plaintext_bytes: u64,
     /// Data keys that protect files.
     pub keys: Vec<DataKey>,
+    /// Which master key seals its data keys, as its agent read it from the disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key_dict: Option<KeyDictReport>,
     /// The last full verification.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_verification: Option<VerificationReport>,
@@ -97,6 +101,7 @@ pub fn store(volume: &TikvVolume, at: Timestamp) -> Store {
         measured_at: report.as_ref().and_then(|report| report.measured_at),
         agent: report.as_ref().map(|report| report.version.clone()),
         keys: keys.collect(),
+        key_dict: report.as_ref().and_then(|report| report.key_dict.clone()),
         last_verification: verification,
         verification_overdue_since: overdue,
         master_key: report.as_ref().and_then(|report| report.master_key.clone()),

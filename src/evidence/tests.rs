@@ -344,3 +344,21 @@ fn what_was_done_over_time_is_in_the_report_and_what_is_missing_is_found() {
     }
     serde_json::from_value::<Report>(old).unwrap();
 }
+
+#[test]
+fn it_says_which_master_key_seals_each_store() {
+    let (security, mut volumes) = good();
+    volumes[0]["status"]["report"]["keyDict"] =
+        json!({"under": {"kind": "aws", "key": "alias/tikv"}, "previous": true});
+    let report = made((security, volumes));
+    let found = report.stores[0].key_dict.clone().unwrap();
+    assert_eq!(found.under.unwrap().key, "alias/tikv");
+    let text = markdown(&report);
+    assert!(text.contains("| key.dict is under |"), "{text}");
+    assert!(
+        text.contains("| aws alias/tikv (the previous key) |"),
+        "{text}"
+    );
+    let silent = text.lines().find(|line| line.starts_with("| t-1 | yes"));
+    assert!(silent.unwrap().ends_with("| unknown |"), "{text}");
+}
