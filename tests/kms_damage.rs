@@ -97,8 +97,10 @@ async fn azure() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn vault() {
-    let service = Vault::start().await;
-    let kms = service.with("one", service.kubernetes("tikv-operator"));
+    let Some(service) = Vault::start().await else {
+        return;
+    };
+    let kms = service.key("one");
     recorded(&service, &kms).await;
     survives(&kms, service.tape(), Checksum::Lacking).await;
 }

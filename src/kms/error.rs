@@ -88,7 +88,7 @@ impl Service {
                 "Give the application get, encrypt and decrypt on this key and the right to ask the managed HSM for random bytes, and check its certificate and the clock of the pod."
             }
             (Class::Denied, Self::Vault) => {
-                "Give the identity a policy with update on MOUNT/decrypt/KEY (and for the operator read on MOUNT/keys/KEY, update on MOUNT/datakey/plaintext/KEY), and check role, audience, secret id or token, and the clocks."
+                "Give the identity a policy with update on MOUNT/decrypt/KEY (and for the operator read on MOUNT/keys/KEY, update on MOUNT/datakey/plaintext/KEY), and check role, audience, secret id or token, the clocks, and that Vault reaches the API server."
             }
             (Class::Denied, Self::Pkcs11) => {
                 "Correct the PIN in its Secret, or unlock the token by the vendor's means. A PIN that was refused is not tried again by the same process."

@@ -136,8 +136,9 @@ pub fn agent_text(report: &AgentReport) -> String {
     let share = share.unwrap_or_default();
     match (report.phase, &report.error) {
         (AgentPhase::Held, Some(error)) => format!(
-            "its agent holds TiKV back: {} {}",
-            error.message, error.remedy
+            "its agent holds TiKV back: {}. {}",
+            error.message.trim_end_matches('.'),
+            error.remedy
         ),
         (AgentPhase::Held, None) => "its agent holds TiKV back".to_owned(),
         (AgentPhase::Recovering, _) => format!("its agent finishes an interrupted run{share}"),

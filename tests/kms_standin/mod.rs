@@ -1,5 +1,6 @@
 //! Stand-ins for key management services that no package registry carries: the real wire protocol and real
 //! cryptography, answers and refusals in the words of the vendors' API documentation. Not the services themselves.
+//! Vault is a real one; only what it can not be made to do is played.
 
 pub mod azure;
 pub mod gcp;

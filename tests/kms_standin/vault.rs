@@ -1,189 +1,104 @@
-//! Vault: the stand-in of the e2e cases, in weather.
+//! A real Vault, with what it can not be made to do played on the wire to it: throttling with a time to wait, another
+//! server's answers, halves of answers, silence.
 
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Mutex};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use openssl::hash::MessageDigest;
-use openssl::pkey::{PKey, Private};
-use openssl::rsa::Rsa;
-use openssl::sign::Signer;
-use serde_json::{Value, json};
-use tikv_security::crypto::secret::SecretBytes;
+use serde_json::json;
 use tikv_security::kms::Kms;
-use tikv_security::kms::vault::{Auth, Settings, Source, VaultTransit};
+use tikv_security::kms::vault::{Auth, Settings, VaultTransit};
 
 use super::tape::Tape;
 use super::{Asked, Said, Standin, Weather, html, serve};
 
 #[allow(dead_code)]
-#[path = "../../e2e/standins/src/vault/mod.rs"]
-pub mod engine;
+#[path = "../openbao/mod.rs"]
+mod openbao;
 
-pub const ROOT: &str = "hvs.root";
-pub const SECRET: &str = "5f4dcc3b-5aa7-65d6-1d83-27deb882cf99";
-const AUDIENCE: &str = "vault.example.com";
+use openbao::{AUDIENCE, NOTHING, OpenBao, settings};
 
 pub struct Vault {
-    pub url: String,
+    url: String,
     tape: Tape,
     weather: Arc<Mutex<Weather>>,
-    engine: Arc<Mutex<engine::Vault>>,
-    cluster: PKey<Private>,
+    server: Arc<OpenBao>,
 }
 
 impl Vault {
-    pub async fn start() -> Self {
-        let cluster = PKey::from_rsa(Rsa::generate(2048).unwrap()).unwrap();
-        let mut vault = engine::Vault::new(ROOT, "unseal");
-        vault.make_key("one", "aes256-gcm96");
-        vault.make_key("other", "aes256-gcm96");
-        vault.make_key("signing", "ed25519");
-        let pem = String::from_utf8(cluster.public_key_to_pem().unwrap()).unwrap();
-        let config = json!({"pem_keys": [pem]});
-        as_root(&mut vault, "PUT", "/v1/auth/kubernetes/config", &config);
-        let update = json!({"capabilities": ["update"]});
-        let operator = json!({"path": {
-            "transit/keys/*": {"capabilities": ["read"]}, "transit/datakey/plaintext/*": update,
-            "transit/decrypt/*": update,
-        }});
-        let store = json!({"path": {"transit/decrypt/one": update}});
-        for (name, policy, rules) in [
-            ("tikv-operator", "operator", operator),
-            ("tikv", "store", store),
-        ] {
-            let path = format!("/v1/sys/policies/acl/{policy}");
-            let rules = json!({"policy": rules.to_string()});
-            as_root(&mut vault, "PUT", &path, &rules);
-            let role = json!({
-                "bound_service_account_names": ["default"], "bound_service_account_namespaces": ["tikv"],
-                "audience": AUDIENCE, "token_policies": [policy], "token_ttl": 3600,
-            });
-            let path = format!("/v1/auth/kubernetes/role/{name}");
-            as_root(&mut vault, "POST", &path, &role);
-            let secret = (SECRET.to_owned(), policy.to_owned());
-            vault.app_roles.insert(format!("{name}-id"), secret);
-        }
-        let (weather, engine) = (
-            Arc::new(Mutex::new(Weather::Fair)),
-            Arc::new(Mutex::new(vault)),
-        );
-        let (looks, says, works) = (weather.clone(), weather.clone(), engine.clone());
+    /// `None` without OpenBao, unless it is required.
+    pub async fn start() -> Option<Self> {
+        let server = Arc::new(OpenBao::start()?);
+        let weather = Arc::new(Mutex::new(Weather::Fair));
         let tape = Tape::default();
+        let (looks, says, works) = (weather.clone(), weather.clone(), server.clone());
         let looks = move || *looks.lock().unwrap();
         let url = serve(tape.clone(), looks, move |asked| {
             let weather = *says.lock().unwrap();
-            answer(&mut works.lock().unwrap(), weather, &asked)
+            answer(&works, weather, &asked)
         })
         .await;
-        Self {
+        Some(Self {
             url,
             tape,
             weather,
-            engine,
-            cluster,
-        }
-    }
-
-    pub fn engine(&self) -> MutexGuard<'_, engine::Vault> {
-        self.engine.lock().unwrap()
-    }
-
-    /// A service account's token as the API server signs it, good for so many seconds.
-    pub fn jwt(&self, account: &str, audience: &str, seconds: i64) -> String {
-        let now = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap()
-            .as_secs();
-        let now = i64::try_from(now).unwrap();
-        let (namespace, name) = account.split_once(':').unwrap();
-        let claims = json!({
-            "iss": "https://kubernetes.default.svc", "aud": [audience], "iat": now, "nbf": now, "exp": now + seconds,
-            "sub": format!("system:serviceaccount:{namespace}:{name}"),
-            "kubernetes.io": {"namespace": namespace, "serviceaccount": {"name": name, "uid": "0"}},
-        });
-        let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let signed = format!("{}.{}", part(&json!({"alg": "RS256"})), part(&claims));
-        let mut signer = Signer::new(MessageDigest::sha256(), &self.cluster).unwrap();
-        let signature = signer.sign_oneshot_to_vec(signed.as_bytes()).unwrap();
-        format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
-    }
-
-    pub fn kubernetes(&self, role: &str) -> Auth {
-        Auth::Kubernetes {
-            mount: "kubernetes".to_owned(),
-            role: role.to_owned(),
-            token: given(&self.jwt("tikv:default", AUDIENCE, 600)),
-        }
-    }
-
-    pub fn with(&self, key: &str, auth: Auth) -> VaultTransit {
-        VaultTransit::new(Settings {
-            address: self.url.clone(),
-            ca: None,
-            namespace: None,
-            mount: "transit".to_owned(),
-            key: key.to_owned(),
-            auth,
+            server,
         })
     }
 
-    /// One request as root.
-    pub fn root(&self, method: &str, path: &str, body: &Value) {
-        as_root(&mut self.engine(), method, path, body);
-    }
-
-    pub fn lease(&self, lease: Duration) {
-        self.engine().lease = lease;
-    }
-}
-
-fn as_root(vault: &mut engine::Vault, method: &str, path: &str, body: &Value) {
-    let body = body.to_string();
-    let said = vault.answer(&engine::Asked {
-        method,
-        path,
-        token: ROOT,
-        namespace: "",
-        body: body.as_bytes(),
-    });
-    assert!(said.status < 300, "{}", said.body);
-}
-
-pub fn given(text: &str) -> Source {
-    Source::Given(SecretBytes::new(text.as_bytes().to_vec()))
-}
-
-pub fn app_role(role_id: &str, secret: &str) -> Auth {
-    Auth::AppRole {
-        mount: "approle".to_owned(),
-        role_id: role_id.to_owned(),
-        secret_id: given(secret),
+    /// A key for a pod whose clock is right or not.
+    pub fn key(&self, key: &str) -> VaultTransit {
+        let hour = 3600;
+        let from = match *self.weather.lock().unwrap() {
+            Weather::ClockSkew => hour,
+            _ => 0,
+        };
+        let jwt = self.server.jwt("tikv:default", AUDIENCE, from);
+        let auth: Auth = OpenBao::by_jwt("wide", &jwt);
+        VaultTransit::new(Settings {
+            address: self.url.clone(),
+            ..settings(key, auth)
+        })
     }
 }
 
 impl Standin for Vault {
     fn kms(&self, key: &str) -> Box<dyn Kms> {
-        Box::new(self.with(key, self.kubernetes("tikv-operator")))
+        Box::new(self.key(key))
     }
 
     fn tape(&self) -> &Tape {
         &self.tape
     }
 
+    /// What the server can do it does itself.
     fn set(&self, weather: Weather) {
-        *self.weather.lock().unwrap() = weather;
-        self.engine().soft_delete_all(weather == Weather::Disabled);
-        self.engine().sealed = weather == Weather::Down;
+        let before = std::mem::replace(&mut *self.weather.lock().unwrap(), weather);
+        let server = &self.server;
+        let soft_delete = "transit/keys/one/soft-delete";
+        match before {
+            Weather::Down => server.unseal(),
+            Weather::Disabled => {
+                server.root("POST", &format!("{soft_delete}-restore"), &json!({}));
+            }
+            Weather::Forbidden | Weather::Expired => server.allow_all(),
+            _ => {}
+        }
+        match weather {
+            Weather::Down => server.seal(),
+            Weather::Disabled => {
+                server.root("DELETE", soft_delete, &json!({}));
+            }
+            Weather::Forbidden => server.policy("wide", NOTHING),
+            Weather::Expired => {
+                server.root("DELETE", "auth/jwt/role/wide", &json!({}));
+                server.revoke_all();
+            }
+            _ => {}
+        }
     }
 
     fn rotate(&self, key: &str) {
-        self.root(
-            "POST",
-            &format!("/v1/transit/keys/{key}/rotate"),
-            &json!({}),
-        );
+        let path = format!("transit/keys/{key}/rotate");
+        self.server.root("POST", &path, &json!({}));
     }
 
     fn deletes_later(&self) -> bool {
@@ -191,33 +106,29 @@ impl Standin for Vault {
     }
 }
 
-fn answer(vault: &mut engine::Vault, weather: Weather, asked: &Asked) -> Said {
-    let said = |status, words: &str| Said::json(status, &json!({"errors": [words]}));
+fn answer(server: &OpenBao, weather: Weather, asked: &Asked) -> Said {
+    assert_eq!(asked.header("x-vault-request"), "true");
     match weather {
         Weather::Throttled => {
-            let mut said = said(429, "request path \"transit\": rate limit quota exceeded");
+            let words = "request path \"transit\": rate limit quota exceeded";
+            let mut said = Said::json(429, &json!({"errors": [words]}));
             said.after = Some(2);
             return said;
         }
         Weather::Proxy => return html(502),
         Weather::Nonsense => return Said::json(200, &json!({"hello": "world"})),
-        // A policy that was taken away; a token that is not valid any more.
-        Weather::Forbidden | Weather::Expired if !asked.path.ends_with("/login") => {
-            return said(403, "permission denied");
-        }
-        // The service account's token is of another time.
-        Weather::ClockSkew if asked.path.ends_with("/login") => {
-            return said(403, "permission denied");
-        }
         _ => {}
     }
-    let said = vault.answer(&engine::Asked {
-        method: &asked.method,
-        path: &asked.path,
-        token: asked.header("authorization").trim_start_matches("Bearer "),
-        namespace: asked.header("x-vault-namespace"),
-        body: &asked.body,
-    });
-    assert_eq!(asked.header("x-vault-request"), "true");
-    Said::json(said.status, &said.body)
+    let headers = ["authorization", "x-vault-request", "x-vault-namespace"];
+    let headers = headers.map(|name| (name, asked.header(name)));
+    let headers: Vec<_> = headers
+        .into_iter()
+        .filter(|(_, value)| !value.is_empty())
+        .collect();
+    let (status, body) = server.exchange(&asked.method, &asked.path, &headers, &asked.body);
+    Said {
+        status,
+        body,
+        after: None,
+    }
 }

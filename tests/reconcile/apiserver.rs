@@ -14,7 +14,8 @@ use tempfile::TempDir;
 use tikv_security::tls::authority::Authority;
 use tikv_security::tls::leaf::LeafSpec;
 
-const TOKEN: &str = "test-only-token";
+/// Of an administrator.
+pub const TOKEN: &str = "test-only-token";
 const OPERATOR_TOKEN: &str = "test-only-operator";
 
 /// The user of `operator_config`, who may nothing but what a test gives it. Its calls are audited.
@@ -52,12 +53,22 @@ impl ApiServer {
         serde_json::json!({
             "apiVersion": "v1", "kind": "Config", "current-context": "test",
             "clusters": [{"name": "test", "cluster": {
-                "server": format!("https://127.0.0.1:{}", self.port), "certificate-authority": ca,
+                "server": self.url(), "certificate-authority": ca,
             }}],
             "users": [{"name": "test", "user": {"token": TOKEN}}],
             "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
         })
         .to_string()
+    }
+
+    /// Where the API server is.
+    pub fn url(&self) -> String {
+        format!("https://127.0.0.1:{}", self.port)
+    }
+
+    /// The authority of its certificate, in PEM.
+    pub fn root(&self) -> String {
+        String::from_utf8(self.root.clone()).unwrap()
     }
 
     /// The API server's own record of the operator's calls, one JSON object a line.
@@ -66,8 +77,7 @@ impl ApiServer {
     }
 
     fn config_of(&self, token: &str) -> Config {
-        let url = format!("https://127.0.0.1:{}", self.port);
-        let mut config = Config::new(url.parse().unwrap());
+        let mut config = Config::new(self.url().parse().unwrap());
         config.root_cert = Some(vec![
             openssl::x509::X509::from_pem(&self.root)
                 .unwrap()

@@ -10,7 +10,6 @@ pub mod replica;
 pub mod route;
 pub mod rows;
 pub mod store;
-pub mod vault;
 pub mod wire;
 
 /// A failure that ends a program or is answered to a caller: told in words, no kinds needed.

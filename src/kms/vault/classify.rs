@@ -18,7 +18,7 @@ pub(super) enum Asking {
 pub(super) fn classify(answer: &Answer, asking: Asking) -> Failure {
     let (class, words) = match serde_json::from_slice::<Refusal>(&answer.body) {
         Ok(Refusal { errors }) => {
-            let words = excerpt(&errors.join("; "));
+            let words = excerpt(&plain(&errors).join("; "));
             (of_refusal(answer.status, &words, asking), words)
         }
         Err(_) => (of_http(answer.status, asking), String::new()),
@@ -38,6 +38,17 @@ pub(super) fn classify(answer: &Answer, asking: Asking) -> Failure {
         message: format!("{doing}{words}"),
         after: answer.after,
     }
+}
+
+/// A list of one error is written as a list in a text: `1 error occurred:`, and the error in the next line after a star.
+fn plain(errors: &[String]) -> Vec<&str> {
+    let plain = errors.iter().map(|error| {
+        let listed = error.strip_prefix("1 error occurred:");
+        listed.map_or(error.as_str(), |listed| {
+            listed.trim().trim_start_matches("* ")
+        })
+    });
+    plain.collect()
 }
 
 #[derive(Deserialize)]
