@@ -4,12 +4,17 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 from typing import Any, Optional, Union
 
 from lib import settings
+from lib.api import Api
 from lib.cluster.components import program
 from lib.console import Failure
+
+_CONNECTING = threading.Lock()
+_CONNECTED: list[Api] = []
 
 
 def kubeconfig() -> Path:
@@ -62,22 +67,22 @@ def kubectl(*arguments: str, stdin: Union[str, bytes, None] = None, timeout: flo
 
 def get(kind: str, name: str, namespace: Optional[str] = None) -> Optional[dict[str, Any]]:
     """One object, or nothing when it does not exist."""
-    done = try_kubectl("get", kind, name, *_in(namespace), "--ignore-not-found", "--output=json")
-    if done.returncode != 0:
-        raise Failure(f"kubectl get {kind} {name}: {done.stderr.strip()}")
-    return json.loads(done.stdout) if done.stdout.strip() else None
+    return _api().read(kind, name, namespace, {})
 
 
 def listing(kind: str, namespace: Optional[str] = None, selector: str = "") -> list[dict[str, Any]]:
     """All objects of a kind."""
-    extra = [f"--selector={selector}"] if selector else []
-    return list(json.loads(kubectl("get", kind, *_in(namespace), *extra, "--output=json"))["items"])
+    query = {"labelSelector": selector} if selector else {}
+    return list((_api().read(kind, "", namespace, query) or {})["items"])
+
+
+def _api() -> Api:
+    with _CONNECTING:
+        if not _CONNECTED or not _CONNECTED[-1].alive:
+            _CONNECTED.append(Api(kubectl_path(), environment()))
+        return _CONNECTED[-1]
 
 
 def apply(*objects: dict[str, Any]) -> None:
     """Applies objects as a person's `kubectl apply` does."""
     kubectl("apply", "--filename=-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)}))
-
-
-def _in(namespace: Optional[str]) -> list[str]:
-    return [f"--namespace={namespace}"] if namespace else []
