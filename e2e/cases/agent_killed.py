@@ -27,9 +27,7 @@ def run(context: Context) -> None:
     context.check("TiKV was started only after that", _tikv_started_later(context, store))
     with step("Ready=True"):
         context.resource.wait_condition("Ready", timeout=setup.READY)
-    proof.data_encrypted(context, method)
-    proof.nothing_left_behind(context)
-    proof.no_row_lost(context, client)
+    proof.end(context, client, method)
 
 
 def _cut_work(context: Context) -> tuple[str, str]:

@@ -60,8 +60,7 @@ def run(context: Context) -> None:
         context.resource.wait_condition("Ready", timeout=setup.READY)
     context.check("no TiKV and no PD was restarted in all this", context.cluster.container_starts() == starts)
     proof.certificates_served(context)
-    proof.nothing_left_behind(context)
-    proof.no_row_lost(context, client)
+    proof.end(context, client)
 
 
 def _patch(context: Context, kind: str, name: str, patch: dict[str, Any], how: str = "merge") -> None:

@@ -42,9 +42,7 @@ def run(context: Context) -> None:
     kms.restore()
     with step("KMS back: the rotation that was asked for is done, Ready=True"):
         context.resource.wait_condition("Ready", timeout=setup.READY)
-    proof.data_encrypted(context, "aes256-ctr")
-    proof.nothing_left_behind(context)
-    proof.no_row_lost(context, client)
+    proof.end(context, client)
 
 
 def _generations(context: Context) -> dict[str, int]:

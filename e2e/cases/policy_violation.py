@@ -30,6 +30,7 @@ def run(context: Context) -> None:
         kube.kubectl("delete", "tikvsecuritypolicy", label, "--ignore-not-found")
     with step("without the policy: Ready=True"):
         context.resource.wait_condition("Ready", timeout=setup.READY)
+    proof.end(context, client)
 
 
 def _policy(label: str) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import queue
 import threading
 import time
 import traceback
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
@@ -19,7 +20,8 @@ from lib.context import Context
 from lib.images import ahead, loading
 from lib.scenario import diagnosis, namespace, operator
 
-IMAGES = ["tools", "tikv-security", "tikv", "pd", "client", "moto", "vault"]
+# What every case uses. A case names others as IMAGES.
+IMAGES = ["tools", "tikv-security", "tikv", "pd", "client", "moto"]
 
 
 @dataclass
@@ -33,6 +35,8 @@ class Case:
     alone: bool
     # Whether it takes so long that it runs only when it is named.
     long: bool
+    # Images that it uses beside those of all.
+    images: tuple[str, ...]
 
 
 def find() -> dict[str, Case]:
@@ -44,7 +48,7 @@ def find() -> dict[str, Case]:
             name = module.name.replace("_", "-")
             about = (loaded.__doc__ or "").strip().splitlines()[0]
             alone, long = (getattr(loaded, mark, False) for mark in ("ALONE", "LONG"))
-            found[name] = Case(name, loaded.run, about, alone, long)
+            found[name] = Case(name, loaded.run, about, alone, long, getattr(loaded, "IMAGES", ()))
     return found
 
 
@@ -53,21 +57,30 @@ def run(chosen: list[Case], output: Path, keep: bool, jobs: int) -> int:
     lifecycle.check_machine()
     ahead.start()
     lifecycle.up()
-    prepare()
-    failed: list[str] = []
+    prepare({image for case in chosen for image in case.images})
+    failed: set[str] = set()
+    cleaning: list[threading.Thread] = []
 
     def work(case: Case) -> None:
         say(f"=== {case.name}: {case.about}")
         started = time.monotonic()
-        good = _run_one(case, output, keep)
+        good = _run_one(case, output)
         say(f"=== {case.name}: {'passed' if good else 'FAILED'} ({time.monotonic() - started:.0f} s)")
         if not good:
-            failed.append(case.name)
+            failed.add(case.name)
+        if good or not keep:
+            # Most of it is waiting: the next case need not.
+            cleaning.append(_begin(lambda: _clean_up(case, failed), case.name if jobs > 1 else ""))
+        if jobs == 1:
+            _join(cleaning)
 
     _in_lanes([case for case in chosen if not case.alone], jobs, work)
     for case in chosen:
         if case.alone:
+            # The operator finishes with what others have left before it is disturbed.
+            _join(cleaning)
             work(case)
+    _join(cleaning)
     say()
     for name in sorted(failed):
         say(f"failed: {name} (details in {output / name})")
@@ -90,51 +103,63 @@ def _in_lanes(chosen: list[Case], jobs: int, work: Callable[[Case], None]) -> No
             speak_as(case.name if jobs > 1 else "")
             work(case)
 
-    # An interrupt ends the program, not only the thread that waits here.
-    lanes = [threading.Thread(target=lane, daemon=True) for _ in range(jobs)]
-    for thread in lanes:
-        thread.start()
-    for thread in lanes:
+    _join([_begin(lane) for _ in range(jobs)])
+
+
+def _begin(work: Callable[[], None], speaker: str = "") -> threading.Thread:
+    def run() -> None:
+        speak_as(speaker)
+        work()
+
+    # An interrupt ends the program, not only the thread that waits.
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    return thread
+
+
+def _join(threads: list[threading.Thread]) -> None:
+    for thread in threads:
         thread.join()
 
 
-def prepare() -> None:
-    """Images and operator of this working copy."""
+def prepare(more: AbstractSet[str] = frozenset()) -> None:
+    """Images and operator of this working copy, and `more` images."""
     ahead.start_small()
-    changed = loading.ensure(IMAGES)
+    changed = loading.ensure([*IMAGES, *sorted(more)])
     with step("operator installed by Helm"):
         operator.install()
         operator.restart_if_image_changed("tikv-security" in changed)
 
 
-def _run_one(case: Case, output: Path, keep: bool) -> bool:
+def _run_one(case: Case, output: Path) -> bool:
     context = Context(case.name, f"e2e-{case.name}")
     directory = output / case.name
-    good = False
     try:
         with step(f"namespace {context.namespace}"):
             namespace.create(context.namespace)
         case.run(context)
-        good = True
+        return True
     except Failure as failure:
         report(failure)
     except Exception:  # pylint: disable=broad-exception-caught
         # A mistake in a case must not hide the verdicts on the others.
         traceback.print_exc()
-    if not good:
-        say(f"          details: {directory}")
-        try:
-            diagnosis.dump(context.namespace, directory)
-        except Failure as failure:
-            report(failure)
-    if good or not keep:
-        try:
-            with step(f"namespace {context.namespace} deleted"):
-                namespace.delete(context.namespace)
-        except Failure as failure:
-            report(failure)
-            good = False
-    return good
+    say(f"          details: {directory}")
+    try:
+        diagnosis.dump(context.namespace, directory)
+    except Failure as failure:
+        report(failure)
+    return False
+
+
+def _clean_up(case: Case, failed: set[str]) -> None:
+    name = f"e2e-{case.name}"
+    try:
+        with step(f"namespace {name} deleted"):
+            namespace.delete(name)
+    except Failure as failure:
+        report(failure)
+        failed.add(case.name)
 
 
 def default_output() -> Path:

@@ -13,6 +13,7 @@ COREDNS = "1.14.0"
 # The last that is made for this Kubernetes: a later one brings a later client along, to be compiled beside it.
 HELM = "3.20.2"
 MOTO = "5.2.2"
+OPENBAO = "2.7.2"
 
 # The node has a fixed name so that `down` finds everything that an interrupted `up` left behind.
 NODE = "tikv-security-e2e"

@@ -7,7 +7,7 @@ from typing import Callable
 
 from lib.cluster import components
 from lib.console import Failure
-from lib.images import cargo, moto
+from lib.images import cargo, moto, openbao
 from lib.images.catalogue import CATALOGUE
 
 
@@ -18,7 +18,6 @@ def start() -> None:
         ("tikv", "TIKV_BIN", lambda: cargo.stand_in("tikv-server")),
         ("pd", "PD_BIN", lambda: cargo.stand_in("pd-server")),
         ("client", "CLIENT_BIN", lambda: cargo.stand_in("kv-client")),
-        ("vault", "VAULT_BIN", lambda: cargo.stand_in("vault-standin")),
     ]
     for programs in (operator, stand_ins):
         threading.Thread(target=_build, args=(programs,), daemon=True).start()
@@ -29,6 +28,8 @@ def start_small() -> None:
     wanted: list[Callable[[], object]] = [lambda: components.build(components.COMPONENTS["helm"])]
     if not CATALOGUE["moto"].foreign:
         wanted.append(moto.packages)
+    if not CATALOGUE["vault"].foreign and not os.environ.get("VAULT_BIN"):
+        wanted.append(openbao.program)
     for make in wanted:
         threading.Thread(target=_try, args=(make,), daemon=True).start()
 

@@ -26,6 +26,14 @@ def operator() -> Path:
     return _target(settings.REPOSITORY) / host / "e2e" / "tikv-security"
 
 
+def operator_of_the_tests() -> Path:
+    """`tikv-security` as `cargo test` has it, linked dynamically: after the tests nothing is left to be built."""
+    # `cargo build` would choose fewer features of the dependencies, and build them anew for it.
+    command = ["nice", "cargo", "test", "--locked", "--no-run", "--test", "generated"]
+    _build(command, settings.REPOSITORY, "tikv-security-dynamic", {})
+    return _target(settings.REPOSITORY) / "debug" / "tikv-security"
+
+
 def stand_in(binary: str) -> Path:
     """One of the stand-ins for TiKV, PD and the client."""
     if not (STAND_INS / "Cargo.toml").is_file():

@@ -12,7 +12,7 @@ from typing import Callable, Optional
 from lib import settings
 from lib.cluster.packages import BUSYBOX
 from lib.console import Failure
-from lib.images import cargo, moto, tools
+from lib.images import cargo, hsm, moto, openbao, tools
 from lib.images.archive import Image, write
 from lib.images.libraries import closure
 
@@ -55,6 +55,10 @@ def _operator(name: str, archive: Path) -> None:
     write(image, archive)
 
 
+def _operator_with_hsm(name: str, archive: Path) -> None:
+    hsm.pack(name, cargo.operator_of_the_tests(), archive)
+
+
 def _program(variable: str, binary: str) -> Callable[[str, Path], None]:
     def make(name: str, archive: Path) -> None:
         path = _given(variable) or cargo.stand_in(binary)
@@ -67,6 +71,10 @@ def _program(variable: str, binary: str) -> Callable[[str, Path], None]:
         write(image, archive)
 
     return make
+
+
+def _vault(name: str, archive: Path) -> None:
+    openbao.pack(name, _given("VAULT_BIN") or openbao.program(), archive)
 
 
 def _tools(name: str, archive: Path) -> None:
@@ -88,10 +96,11 @@ CATALOGUE = {
     for entry in (
         Entry("tools", tools.NAME, "TOOLS_IMAGE", _tools),
         Entry("tikv-security", "tikv-security:e2e", "TIKV_SECURITY_IMAGE", _operator),
+        Entry("tikv-security-hsm", "tikv-security-softhsm:e2e", "TIKV_SECURITY_HSM_IMAGE", _operator_with_hsm),
         Entry("tikv", "tikv-standin:e2e", "TIKV_IMAGE", _program("TIKV_BIN", "tikv-server")),
         Entry("pd", "pd-standin:e2e", "PD_IMAGE", _program("PD_BIN", "pd-server")),
         Entry("client", "kv-client:e2e", "CLIENT_IMAGE", _program("CLIENT_BIN", "kv-client")),
-        Entry("vault", "vault-standin:e2e", "VAULT_IMAGE", _program("VAULT_BIN", "vault-standin")),
+        Entry("vault", "openbao:e2e", "VAULT_IMAGE", _vault),
         Entry("moto", "moto:e2e", "MOTO_IMAGE", moto.make),
     )
 }

@@ -1,22 +1,18 @@
 """An image of moto, which speaks AWS KMS with real cryptography: this Python, its library, and moto from PyPI."""
 
-import os
 import shutil
-import subprocess
 import sys
 import sysconfig
-import threading
 from pathlib import Path
 
 from lib import settings
-from lib.console import Failure, run_logged
+from lib.images import pypi
 from lib.images.archive import Image, write
 from lib.images.libraries import closure
 
 PORT = 4566
 REQUIREMENTS = (f"moto[kms]=={settings.MOTO}", "flask>=3,<4", "flask-cors>=5,<7")
 SITE = "opt/moto"
-_INSTALLING = threading.Lock()
 # Large, and not needed to answer requests.
 UNUSED_LIBRARY = ("test", "idlelib", "tkinter", "ensurepip", "lib2to3", "site-packages", "dist-packages", "config-*")
 
@@ -41,42 +37,12 @@ def make(name: str, archive: Path) -> None:
 
 
 def packages() -> Path:
-    """The directory of moto and what it needs. Two callers wait for each other."""
-    with _INSTALLING:
-        return _install()
-
-
-def _install() -> Path:
+    """The directory of moto and what it needs."""
     site = settings.CACHE / "moto" / f"site-{settings.MOTO}-{sys.version_info[0]}.{sys.version_info[1]}"
-    if site.is_dir():
-        return site
-    _require_pip()
-    partial = site.with_suffix(".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    command = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-compile",
-        "--target",
-        str(partial),
-        *REQUIREMENTS,
-    ]
-    run_logged(command, settings.CACHE / "logs" / "moto.log", "installing moto from PyPI")
-    for data in (partial / "botocore" / "data").iterdir():
+    return pypi.provide("moto", site, REQUIREMENTS, _prune)
+
+
+def _prune(site: Path) -> None:
+    for data in (site / "botocore" / "data").iterdir():
         if data.is_dir() and data.name not in ("kms", "sts"):
             shutil.rmtree(data)
-    partial.rename(site)
-    return site
-
-
-def _require_pip() -> None:
-    probe = [sys.executable, "-m", "pip", "--version"]
-    if subprocess.run(probe, check=False, capture_output=True).returncode == 0:
-        return
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise Failure("pip is needed to install moto: install python3-pip")
-    install = ["apt-get", "install", "--yes", "--no-install-recommends", "python3-pip"]
-    run_logged(install, settings.CACHE / "logs" / "pip.log", "installing python3-pip")

@@ -37,13 +37,21 @@ class TikvCluster:
         for pod in self.stores if store else []:
             volumes.fill(self.namespace, f"data-{pod}", store or b"")
 
-    def deploy(self, environment: Optional[dict[str, str]] = None) -> None:
+    def deploy(self, environment: Optional[dict[str, str]] = None, replicas: int = REPLICAS) -> None:
         """Applies the manifests; `environment` is added to that of TiKV's container."""
-        namespaces.apply(self.namespace, "pd.yaml")
+        count = {f"replicas: {REPLICAS}": f"replicas: {replicas}"}
+        namespaces.apply(self.namespace, "pd.yaml", count)
         first = f"{INDENT}- name: POD_NAME\n"
         variables = (environment or {}).items()
         named = [f"{INDENT}- name: {name}\n{INDENT}  value: {value!r}\n" for name, value in variables]
-        namespaces.apply(self.namespace, "tikv.yaml", {first: "".join([*named, first])})
+        namespaces.apply(self.namespace, "tikv.yaml", {first: "".join([*named, first]), **count})
+
+    def deploy_secured(self, environment: Optional[dict[str, str]] = None) -> None:
+        """The same for a cluster whose `TikvSecurity` is there: no pod starts before its template is ready for it."""
+        self.deploy(environment, replicas=0)
+        until("the templates to be secured", lambda: all(map(self._has_tls, (PD, TIKV))), 60)
+        for name in (PD, TIKV):
+            kube.kubectl("scale", "statefulset", name, f"--namespace={self.namespace}", f"--replicas={REPLICAS}")
 
     def wait_ready(self, timeout: float = 180) -> None:
         """Waits until all pods are ready."""
@@ -70,6 +78,10 @@ class TikvCluster:
 
     def _listing(self) -> list[dict[str, Any]]:
         return kube.listing("pods", self.namespace, f"app.kubernetes.io/name in ({TIKV},{PD})")
+
+    def _has_tls(self, name: str) -> bool:
+        template = (kube.get("statefulset", name, self.namespace) or {})["spec"]["template"]["spec"]
+        return any(volume.get("secret", {}).get("secretName") == f"{name}-tls" for volume in template["volumes"])
 
     def _all_ready(self, name: str) -> bool:
         workload = kube.get("statefulset", name, self.namespace) or {"status": {}}

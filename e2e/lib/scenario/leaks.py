@@ -8,12 +8,13 @@ import json
 import mmap
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from lib import kube
 from lib.cluster.storage import VOLUMES
+from lib.console import Failure
 from lib.context import Context
 from lib.scenario import agent, operator
 
@@ -23,12 +24,12 @@ PEM_BODY = re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----\n[^\n]+\n([^\n]{40,})
 
 def of_text(text: str) -> list[bytes]:
     """What to look for when a key is hexadecimal text."""
-    return _forms(text.encode()) + _forms(bytes.fromhex(text))
+    return of_bytes(bytes.fromhex(text))
 
 
 def of_bytes(key: bytes) -> list[bytes]:
     """What to look for when a key is bytes."""
-    return _forms(key) + _forms(key.hex().encode())
+    return _forms(key) + _of_hexadecimal(key)
 
 
 def of_pem(text: str) -> list[bytes]:
@@ -49,15 +50,16 @@ def private_keys(namespace: str) -> dict[str, list[bytes]]:
     return found
 
 
-def hits(context: Context, needles: dict[str, list[bytes]], home: set[str]) -> list[str]:
-    """Where a key was found. `home` names the Secrets in which keys are."""
+def hits(context: Context, needles: dict[str, list[bytes]], home: set[str]) -> tuple[list[str], dict[str, int]]:
+    """Where a key was found, and how many places of each kind were searched. `home` names the Secrets with keys."""
     found = []
-    for place, content in _places(context, home):
-        lower = content.lower() if len(content) < 1 << 26 else content
+    searched: Counter[str] = Counter()
+    for kind, place, content in _places(context, home):
+        searched[kind] += 1
         for name, forms in needles.items():
-            if any(form in content or form in lower for form in forms):
+            if any(form in content for form in forms):
                 found.append(f"{name} in {place}")
-    return found
+    return found, dict(searched)
 
 
 def _forms(key: bytes) -> list[bytes]:
@@ -69,48 +71,58 @@ def _forms(key: bytes) -> list[bytes]:
     return [key, *coded]
 
 
-def _places(context: Context, home: set[str]) -> Iterator[tuple[str, bytes]]:
-    yield from _logs(context.namespace)
-    yield "the log of the operator", operator.logs().encode()
-    yield from _objects(context.namespace, home)
+def _of_hexadecimal(key: bytes) -> list[bytes]:
+    return _forms(key.hex().encode()) + _forms(key.hex().upper().encode())
+
+
+def _places(context: Context, home: set[str]) -> Iterator[tuple[str, str, bytes]]:
+    kinds: dict[str, Iterator[tuple[str, bytes]]] = {
+        "logs": _logs(context.namespace),
+        "objects": _objects(context.namespace, home),
+    }
     if agent.can_watch():
-        yield from _processes()
-        yield from _volumes(context.namespace)
+        kinds["arguments and environments"] = _processes()
+        kinds["files of volumes"] = _volumes(context.namespace)
+    for kind, places in kinds.items():
+        for place, content in places:
+            if content:
+                yield kind, place, content
 
 
 def _logs(namespace: str) -> Iterator[tuple[str, bytes]]:
+    yield "the log of the operator", operator.logs().encode()
     for pod in kube.listing("pods", namespace):
         name = pod["metadata"]["name"]
-        for previous in ([], ["--previous"]):
-            for container in _containers(pod):
-                arguments = ["logs", name, f"--namespace={namespace}", f"--container={container}", *previous]
-                done = kube.try_kubectl(*arguments)
-                if done.returncode == 0:
-                    yield f"the log of {name}/{container}", done.stdout.encode()
-
-
-def _containers(pod: dict[str, Any]) -> list[str]:
-    spec = pod["spec"]
-    return [entry["name"] for entry in spec.get("initContainers", []) + spec["containers"]]
+        status = pod["status"]
+        states = status.get("initContainerStatuses", []) + status.get("containerStatuses", [])
+        restarted = [entry["name"] for entry in states if entry["restartCount"]]
+        for which in (["--all-containers"], *(["--previous", f"--container={one}"] for one in restarted)):
+            done = kube.try_kubectl("logs", name, f"--namespace={namespace}", *which)
+            # A container that never ran, or whose log is gone, has none.
+            if done.stdout:
+                yield f"the log of {name} ({' '.join(which)})", done.stdout.encode()
 
 
 def _objects(namespace: str, home: set[str]) -> Iterator[tuple[str, bytes]]:
     kinds = kube.kubectl("api-resources", "--verbs=list", "--namespaced", "--output=name").split()
-    for kind in kinds:
-        done = kube.try_kubectl("get", kind, f"--namespace={namespace}", "--output=json", "--show-managed-fields")
-        if done.returncode != 0:
-            continue
-        for entry in json.loads(done.stdout).get("items", []):
-            name = entry["metadata"]["name"]
-            # A leaf's own Secret is where its key is, and so is the master key's.
-            own = kind == "secrets" and (name in home or "tls.key" in entry.get("data", {}))
-            if own:
-                entry.pop("data", None)
-                entry["metadata"].get("annotations", {}).pop("kubectl.kubernetes.io/last-applied-configuration", None)
-            yield f"{kind} {name}", json.dumps(entry).encode()
-    yield "the cluster-wide objects of the operator", kube.try_kubectl(
-        "get", "nodes,persistentvolumes,customresourcedefinitions", "--output=json"
-    ).stdout.encode()
+    # Of some kinds there is no list, which is no reason not to give the others.
+    target = [",".join(kinds), f"--namespace={namespace}"]
+    done = kube.try_kubectl("get", *target, "--output=json", "--show-managed-fields", "--ignore-not-found")
+    entries = json.loads(done.stdout or "{}").get("items", [])
+    if not {"Pod", "Secret", "ConfigMap", "TikvSecurity"} <= {entry["kind"] for entry in entries}:
+        raise Failure(f"the objects of {namespace} can not be looked at: {done.stderr.strip()}")
+    for entry in entries:
+        name = entry["metadata"]["name"]
+        # A leaf's own Secret is where its key is, and so is the master key's.
+        own = entry["kind"] == "Secret" and (name in home or "tls.key" in entry.get("data", {}))
+        if own:
+            entry.pop("data", None)
+            entry["metadata"].get("annotations", {}).pop("kubectl.kubernetes.io/last-applied-configuration", None)
+        yield f"{entry['kind']} {name}", json.dumps(entry).encode()
+    yield (
+        "the cluster-wide objects of the operator",
+        kube.try_kubectl("get", "nodes,persistentvolumes,customresourcedefinitions", "--output=json").stdout.encode(),
+    )
 
 
 def _processes() -> Iterator[tuple[str, bytes]]:

@@ -14,7 +14,7 @@ WRITTEN_IMAGES = {
     "pingcap/tikv:v8.5.7": "tikv",
     "pingcap/pd:v8.5.7": "pd",
     "motoserver/moto:5.2.2": "moto",
-    "vault-standin:e2e": "vault",
+    "openbao/openbao:2.7.2": "vault",
 }
 
 

@@ -16,13 +16,16 @@ SELECTOR = "app.kubernetes.io/name=tikv-security"
 CHART = settings.REPOSITORY / "charts" / "tikv-security"
 
 
-def install() -> None:
-    """Installs or upgrades the chart with the image of this working copy, and waits for the operator."""
+def install(image: str = "tikv-security", hsm_secret: str = "") -> None:
+    """Installs or upgrades the chart with an image of this working copy, and waits for the operator.
+
+    `hsm_secret` has what an HSM's library needs.
+    """
     if not (CHART / "Chart.yaml").is_file():
         raise Failure(f"no chart in {CHART}")
     helm = components.COMPONENTS["helm"]
     components.build(helm)
-    repository, _, tag = image_name("tikv-security").rpartition(":")
+    repository, _, tag = image_name(image).rpartition(":")
     command = [
         str(helm.path),
         "upgrade",
@@ -44,6 +47,8 @@ def install() -> None:
         # The emulated KMS and Vault are pods with ports of their own.
         "--set",
         "networkPolicy.kmsPorts={443,4566,8200}",
+        "--set",
+        f"hsm.configSecret={hsm_secret}",
     ]
     # Helm's own upgrade leaves CRDs alone.
     for crd in sorted((CHART / "crds").glob("*.yaml")):

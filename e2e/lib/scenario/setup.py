@@ -52,7 +52,7 @@ def secured_cluster(
         context.cluster.prepare_volumes()
     make_resource(context, change)
     with step("PD and TiKV deployed, Ready=True"):
-        context.cluster.deploy(environment)
+        context.cluster.deploy_secured(environment)
         context.resource.wait_condition("Ready", timeout=READY)
     client = Client(context.namespace, secret)
     with step(f"{rows} rows written, client keeps reading and writing"):

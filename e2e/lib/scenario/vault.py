@@ -1,4 +1,4 @@
-"""The Vault of a case: a stand-in with Vault's API, set up by the requests that set up a real one."""
+"""The Vault of a case: OpenBao, begun and set up as docs/kms-vault.md says, and a way to seal it."""
 
 import base64
 import json
@@ -17,10 +17,10 @@ from lib.scenario import namespace as namespaces
 from lib.wait import until
 
 SERVICE = "demo-vault"
-ROOT = "hvs.root-of-the-tests"
-UNSEAL = "unseal-key-of-the-tests"
 KEY = "tikv"
 AUDIENCE = "vault.e2e"
+POD_ACCOUNT = "default"
+OPERATOR_ACCOUNT = "tikv-security"
 
 
 class Vault:
@@ -29,27 +29,34 @@ class Vault:
     def __init__(self, namespace: str):
         self.namespace = namespace
         self.address = f"https://{SERVICE}.{namespace}.svc:8200"
+        self._root = self._unseal = ""
 
     def start(self) -> None:
         """Deploys it; makes a key, and roles with as few rights as docs/kms-vault.md says."""
         self._certificate()
         namespaces.apply(self.namespace, "vault.yaml")
+        self._allow_token_reviews()
         pods = lambda: kube.try_kubectl("get", "pods", f"--namespace={self.namespace}").stdout  # noqa: E731
         until("Vault to be ready", self._ready, 120, pods)
+        begun = self.call("PUT", "sys/init", {"secret_shares": 1, "secret_threshold": 1})
+        self._root, self._unseal = begun["root_token"], begun["keys"][0]
+        self.unseal()
+        self.call("POST", "sys/mounts/transit", {"type": "transit"})
         self.call("POST", f"transit/keys/{KEY}", {})
-        self.call("PUT", "auth/kubernetes/config", {"pem_keys": _issuer()})
+        self.call("POST", "sys/auth/kubernetes", {"type": "kubernetes"})
+        # It asks with the token of its own pod.
+        self.call("POST", "auth/kubernetes/config", {"kubernetes_host": "https://kubernetes.default.svc"})
         update, read = {"capabilities": ["update"]}, {"capabilities": ["read"]}
         unwrap = {f"transit/decrypt/{KEY}": update}
         prove = {f"transit/keys/{KEY}": read, f"transit/datakey/plaintext/{KEY}": update, **unwrap}
-        for name, rules, account in (
-            ("tikv", unwrap, f"{self.namespace}:default"),
-            ("tikv-operator", prove, f"{operator.NAMESPACE}:tikv-security"),
+        for name, rules, namespace, account in (
+            ("tikv", unwrap, self.namespace, POD_ACCOUNT),
+            ("tikv-operator", prove, operator.NAMESPACE, OPERATOR_ACCOUNT),
         ):
             self.call("PUT", f"sys/policies/acl/{name}", {"policy": json.dumps({"path": rules})})
-            namespace, _, service_account = account.partition(":")
             role = {
                 "bound_service_account_namespaces": [namespace],
-                "bound_service_account_names": [service_account],
+                "bound_service_account_names": [account],
                 "audience": AUDIENCE,
                 "token_policies": [name],
                 "token_ttl": 600,
@@ -74,16 +81,18 @@ class Vault:
 
     def unseal(self) -> None:
         """As before."""
-        self.call("PUT", "sys/unseal", {"key": UNSEAL})
+        self.call("PUT", "sys/unseal", {"key": self._unseal})
 
     def unwrap(self, wrapped: str) -> bytes:
         """What is behind a wrapped key, as root sees it."""
         answer = self.call("POST", f"transit/decrypt/{KEY}", {"ciphertext": wrapped})
         return base64.b64decode(answer["data"]["plaintext"])
 
-    def log(self) -> str:
-        """Who asked for what."""
-        return kube.kubectl("logs", f"deployment/{SERVICE}", f"--namespace={self.namespace}")
+    def audit(self) -> list[dict[str, Any]]:
+        """What was asked and how it ended, as its audit device tells it."""
+        lines = kube.kubectl("logs", f"deployment/{SERVICE}", f"--namespace={self.namespace}").splitlines()
+        entries = [json.loads(line) for line in lines if line.startswith("{")]
+        return [entry for entry in entries if entry.get("type") == "response"]
 
     def call(self, method: str, path: str, body: Optional[dict[str, Any]] = None) -> dict[str, Any]:
         """One request as root, from outside."""
@@ -95,7 +104,7 @@ class Vault:
             request = urllib.request.Request(
                 f"https://127.0.0.1:{local}/v1/{path}",
                 data=json.dumps(body or {}).encode(),
-                headers={"X-Vault-Token": ROOT},
+                headers={"X-Vault-Token": self._root} if self._root else {},
                 method=method,
             )
             try:
@@ -112,6 +121,24 @@ class Vault:
             data = {file: (directory / file).read_text(encoding="utf-8") for file in ("ca.crt", "tls.crt", "tls.key")}
         metadata = {"name": f"{SERVICE}-tls", "namespace": self.namespace}
         kube.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data})
+
+    def _allow_token_reviews(self) -> None:
+        """The right to have tokens judged, which goes with the namespace."""
+        owner = (kube.get("namespace", self.namespace) or {})["metadata"]
+        by = {"apiVersion": "v1", "kind": "Namespace", "name": owner["name"], "uid": owner["uid"]}
+        kube.apply(
+            {
+                "apiVersion": "rbac.authorization.k8s.io/v1",
+                "kind": "ClusterRoleBinding",
+                "metadata": {"name": f"{self.namespace}-{SERVICE}", "ownerReferences": [by]},
+                "roleRef": {
+                    "apiGroup": "rbac.authorization.k8s.io",
+                    "kind": "ClusterRole",
+                    "name": "system:auth-delegator",
+                },
+                "subjects": [{"kind": "ServiceAccount", "name": SERVICE, "namespace": self.namespace}],
+            }
+        )
 
     def _ready(self) -> bool:
         deployment = kube.get("deployment", SERVICE, self.namespace) or {"status": {}}
@@ -133,32 +160,3 @@ def _openssl(directory: Path, *arguments: str) -> None:
     done = subprocess.run(["openssl", *arguments], check=False, capture_output=True, text=True, cwd=directory)
     if done.returncode != 0:
         raise Failure(f"openssl {arguments[0]}: {done.stderr.strip()}")
-
-
-def _issuer() -> list[str]:
-    """The public keys by which the API server signs the tokens of service accounts, as PEM."""
-    keys = json.loads(kube.kubectl("get", "--raw", "/openid/v1/jwks"))["keys"]
-    return [_pem(key) for key in keys]
-
-
-def _pem(key: dict[str, str]) -> str:
-    numbers = [base64.urlsafe_b64decode(key[name] + "==") for name in ("n", "e", "x", "y") if name in key]
-    if key["kty"] == "RSA":
-        algorithm = _der(6, bytes.fromhex("2a864886f70d010101")) + _der(5, b"")
-        public = _der(0x30, b"".join(_der(2, b"\0" + number) for number in numbers))
-    else:
-        # P-256, the only curve for ES256.
-        algorithm = _der(6, bytes.fromhex("2a8648ce3d0201")) + _der(6, bytes.fromhex("2a8648ce3d030107"))
-        public = b"\4" + b"".join(number.rjust(32, b"\0") for number in numbers)
-    whole = _der(0x30, _der(0x30, algorithm) + _der(3, b"\0" + public))
-    text = base64.encodebytes(whole).decode()
-    return f"-----BEGIN PUBLIC KEY-----\n{text}-----END PUBLIC KEY-----\n"
-
-
-def _der(tag: int, content: bytes) -> bytes:
-    """A value of ASN.1."""
-    length = len(content)
-    if length < 0x80:
-        return bytes([tag, length]) + content
-    size = (length.bit_length() + 7) // 8
-    return bytes([tag, 0x80 | size]) + length.to_bytes(size, "big") + content

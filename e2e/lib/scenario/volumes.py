@@ -7,7 +7,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from lib import kube
+from lib import kube, settings
 from lib.cluster import storage
 from lib.scenario import visitor
 from lib.wait import until
@@ -45,10 +45,22 @@ def fill(namespace: str, claim: str, archive: bytes) -> None:
 
 def marker_count(namespace: str, claim: str, marker: str = MARKER) -> int:
     """In how many files of the volume the marker is found, whatever their kind."""
+    if settings.foreign_kubeconfig() is None:
+        # The volume is a directory here, which is quicker to read than by a pod.
+        files = [path for path in (storage.VOLUMES / namespace / claim).rglob("*") if path.is_file()]
+        return sum(marker.encode() in _content(path) for path in files)
     pod = _start(namespace, claim, "look")
     answer = kube.kubectl("exec", f"--namespace={namespace}", pod, "--", "sh", "-c", COUNT_FILES, "sh", marker)
     visitor.stop(namespace, pod)
     return int(answer.strip())
+
+
+def _content(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        # TiKV works on.
+        return b""
 
 
 def fixture(store: Path) -> bytes:
