@@ -7,7 +7,6 @@ from lib.console import step
 from lib.context import Context
 from lib.images import hsm
 from lib.scenario import agent, leaks, operator, proof, resource, setup
-from lib.scenario.client import Client
 from lib.wait import until
 
 # There is one operator for all, and here it has another image.
@@ -42,9 +41,7 @@ def _run(context: Context) -> None:
         context.resource.apply(content)
         context.cluster.deploy_secured()
         context.resource.wait_condition("Ready", timeout=setup.READY)
-    client = Client(context.namespace)
-    with step("2000 rows written, client keeps reading and writing"):
-        client.start(2000)
+    client = setup.start_client(context)
 
     store, others = context.cluster.stores[-1], context.cluster.stores[:-1]
     before = context.cluster.pod_ids()

@@ -7,7 +7,6 @@ from lib import kube
 from lib.console import step
 from lib.context import Context
 from lib.scenario import leaks, master_key, proof, resource, setup
-from lib.scenario.client import Client
 from lib.scenario.vault import OPERATOR_ACCOUNT, POD_ACCOUNT, Vault
 from lib.wait import until
 
@@ -27,9 +26,7 @@ def run(context: Context) -> None:
         context.resource.apply(content)
         context.cluster.deploy_secured()
         context.resource.wait_condition("Ready", timeout=setup.READY)
-    client = Client(context.namespace)
-    with step("2000 rows written, client keeps reading and writing"):
-        client.start(2000)
+    client = setup.start_client(context)
     key = _master_key(context, vault)
     _who_asked(context, vault)
 

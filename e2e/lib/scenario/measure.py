@@ -20,6 +20,12 @@ def coverage(resource: TikvSecurity) -> dict[str, dict[str, Any]]:
     return {pod: status.get("report", {}).get("coverage") or {} for pod, status in resource.volumes().items()}
 
 
+def all_known(resource: TikvSecurity, stores: list[str]) -> bool:
+    """Whether the agents have seen data of every store and what its `key.dict` is under; a new store has none."""
+    measured, sealed = coverage(resource), key_dicts(resource)
+    return all(measured.get(store, {}).get("bytes") and sealed.get(store, {}).get("under") for store in stores)
+
+
 def problems(resource: TikvSecurity, stores: list[str], method: str) -> list[str]:
     """What keeps one from saying that every byte of every store is encrypted by `method`; empty when nothing does."""
     found = []

@@ -4,9 +4,10 @@ from typing import Any, Callable, Optional
 
 from lib.console import step
 from lib.context import Context
-from lib.scenario import resource
+from lib.scenario import measure, resource
 from lib.scenario.client import Client
 from lib.scenario.kms import Kms
+from lib.wait import until
 
 Change = Callable[[dict[str, Any]], None]
 # Long enough for three stores and three members on two busy processors.
@@ -54,7 +55,15 @@ def secured_cluster(
     with step("PD and TiKV deployed, Ready=True"):
         context.cluster.deploy_secured(environment)
         context.resource.wait_condition("Ready", timeout=READY)
+    return start_client(context, rows, secret)
+
+
+def start_client(context: Context, rows: int = 2000, secret: str = "demo-client-tls") -> Client:
+    """A client at work on a cluster that is secured; its rows are measured when this comes back."""
     client = Client(context.namespace, secret)
     with step(f"{rows} rows written, client keeps reading and writing"):
         client.start(rows)
+    with step("agents have measured the stores"):
+        known = lambda: measure.all_known(context.resource, context.cluster.stores)  # noqa: E731
+        until("the agents to measure the stores", known, 120, context.resource.summary)
     return client
