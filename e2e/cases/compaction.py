@@ -16,6 +16,12 @@ PERIOD = "10m"
 
 def run(context: Context) -> None:
     client = setup.secured_cluster(context, change=_short_period, environment=PACE)
+    with step("all stores restart: what was in memory and in logs is in tables then"):
+        kube.kubectl("delete", "pod", *context.cluster.stores, f"--namespace={context.namespace}", timeout=180)
+        context.cluster.wait_ready()
+        context.resource.wait_condition("Ready", timeout=setup.READY)
+        known = lambda: measure.all_known(context.resource, context.cluster.stores)  # noqa: E731
+        until("the agents to measure the stores", known, 120, context.resource.summary)
     context.check("mode Compaction is refused with another method", not _try_patch(context, "sm4-ctr"))
     pods, starts = context.cluster.pod_ids(), context.cluster.container_starts()
     before = {store: _made(context, store) for store in context.cluster.stores}
