@@ -7,6 +7,7 @@ from lib.scenario import agent, proof, setup
 from lib.wait import meanwhile, until
 
 TRIES = ("aes128-ctr", "aes192-ctr", "aes256-ctr", "sm4-ctr")
+MINUTES = 2
 
 
 def run(context: Context) -> None:

@@ -10,6 +10,7 @@ from lib.scenario.kms import Kms
 from lib.scenario.vault import Vault
 
 IMAGES = ("vault",)
+MINUTES = 3
 
 
 def run(context: Context) -> None:

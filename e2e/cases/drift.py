@@ -10,6 +10,7 @@ from lib.scenario import certificates, proof, setup
 from lib.wait import until
 
 AGENT = "tikv-security-agent"
+MINUTES = 2
 
 
 def run(context: Context) -> None:

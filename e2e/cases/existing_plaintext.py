@@ -9,6 +9,8 @@ from lib.context import Context
 from lib.scenario import proof, setup, volumes
 from lib.wait import until
 
+MINUTES = 3
+
 
 def run(context: Context) -> None:
     client = setup.plaintext_cluster(context)

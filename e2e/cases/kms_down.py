@@ -6,6 +6,8 @@ from lib.context import Context
 from lib.scenario import proof, resource, setup
 from lib.scenario.kms import Kms
 
+MINUTES = 4
+
 
 def run(context: Context) -> None:
     client = setup.plaintext_cluster(context)

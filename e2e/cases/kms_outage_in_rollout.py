@@ -8,6 +8,8 @@ from lib.scenario import measure, proof, setup
 from lib.scenario.kms import Kms
 from lib.wait import until
 
+MINUTES = 3
+
 
 def run(context: Context) -> None:
     client = setup.secured_cluster(context, change=_with_quiet_times)

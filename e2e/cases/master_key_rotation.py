@@ -11,6 +11,7 @@ from lib.scenario.kms import Kms
 
 SECRET = "demo-master-key"
 ENTRY = "master.key"
+MINUTES = 4
 
 
 def run(context: Context) -> None:

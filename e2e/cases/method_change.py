@@ -4,6 +4,8 @@ from lib.console import step
 from lib.context import Context
 from lib.scenario import measure, proof, setup
 
+MINUTES = 2
+
 
 def run(context: Context) -> None:
     client = setup.secured_cluster(context)

@@ -11,6 +11,7 @@ from lib.scenario.vault import OPERATOR_ACCOUNT, POD_ACCOUNT, Vault
 from lib.wait import until
 
 IMAGES = ("vault",)
+MINUTES = 3
 
 
 def run(context: Context) -> None:

@@ -37,6 +37,8 @@ class Case:
     long: bool
     # Images that it uses beside those of all.
     images: tuple[str, ...]
+    # About how long it takes: the longest begin first, so that none is left over when the others are done.
+    minutes: int
 
 
 def find() -> dict[str, Case]:
@@ -48,7 +50,8 @@ def find() -> dict[str, Case]:
             name = module.name.replace("_", "-")
             about = (loaded.__doc__ or "").strip().splitlines()[0]
             alone, long = (getattr(loaded, mark, False) for mark in ("ALONE", "LONG"))
-            found[name] = Case(name, loaded.run, about, alone, long, getattr(loaded, "IMAGES", ()))
+            images, minutes = getattr(loaded, "IMAGES", ()), getattr(loaded, "MINUTES", 1)
+            found[name] = Case(name, loaded.run, about, alone, long, images, minutes)
     return found
 
 
@@ -74,7 +77,8 @@ def run(chosen: list[Case], output: Path, keep: bool, jobs: int) -> int:
         if jobs == 1:
             _join(cleaning)
 
-    _in_lanes([case for case in chosen if not case.alone], jobs, work)
+    together = [case for case in chosen if not case.alone]
+    _in_lanes(sorted(together, key=lambda case: -case.minutes), jobs, work)
     for case in chosen:
         if case.alone:
             # The operator finishes with what others have left before it is disturbed.
