@@ -149,3 +149,40 @@ async fn keys_of_a_real_server_are_proven_used_and_told_apart() {
     let down = endpoint.describe().await.unwrap_err();
     assert_eq!(down.class, Class::Unavailable, "{down}");
 }
+
+const INSIDE: &str = "TIKV_SECURITY_TEST_NO_ROOTS";
+
+/// In an image without the roots of trust, as bare ones of distributions are.
+#[tokio::test]
+async fn without_roots_of_trust_it_is_told_and_nobody_panics() {
+    if std::env::var_os(INSIDE).is_none() {
+        let done = Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "without_roots_of_trust_it_is_told_and_nobody_panics",
+            ])
+            .env(INSIDE, "1")
+            .env("SSL_CERT_FILE", "/dev/null")
+            .env("SSL_CERT_DIR", "/nowhere")
+            .status();
+        assert!(done.unwrap().success(), "in a process of its own");
+        return;
+    }
+    let kms = AwsKms::new(Settings {
+        key_id: "one".to_owned(),
+        region: None,
+        endpoint: None,
+        credentials: Some(StaticCredentials::new("id", "secret", None)),
+    });
+    for error in [
+        kms.describe().await.err().unwrap(),
+        kms.generate().await.err().unwrap(),
+        kms.unwrap(b"wrapped").await.err().unwrap(),
+    ] {
+        assert_eq!(error.class, Class::Malformed, "{error}");
+        assert!(
+            error.message.contains("certificates of authorities"),
+            "{error}"
+        );
+    }
+}

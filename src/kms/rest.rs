@@ -22,6 +22,8 @@ use super::error::Class;
 
 /// One try, connection included.
 const PATIENCE: Duration = Duration::from_secs(10);
+const NO_ROOTS: &str =
+    "the image has no certificates of authorities: it lacks the package ca-certificates";
 /// No answer that is expected is longer.
 const BODY_LIMIT: usize = 1 << 20;
 
@@ -148,8 +150,8 @@ fn trust(given: Option<&[u8]>) -> Result<Arc<ClientConfig>, Failure> {
             "the CA that is to be trusted is no certificate in PEM"
         }
         None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            "the system has no certificates of authorities"
+            roots.add_parsable_certificates(system_roots()?);
+            NO_ROOTS
         }
     };
     if roots.is_empty() {
@@ -162,6 +164,15 @@ fn trust(given: Option<&[u8]>) -> Result<Arc<ClientConfig>, Failure> {
         .with_root_certificates(roots)
         .with_no_client_auth();
     Ok(Arc::new(config))
+}
+
+/// The authorities that the system trusts: those of the image.
+pub(super) fn system_roots() -> Result<Vec<CertificateDer<'static>>, Failure> {
+    let found = rustls_native_certs::load_native_certs().certs;
+    if found.is_empty() {
+        return Err(Failure::new(Class::Malformed, NO_ROOTS));
+    }
+    Ok(found)
 }
 
 async fn converse(

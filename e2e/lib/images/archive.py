@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Optional
 
 NOBODY = 65532
+ROOTS = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 @dataclass
@@ -31,6 +32,12 @@ class Image:
         """Adds shared libraries at the path at which the loader looks for them."""
         for library in libraries:
             self.files[str(library).lstrip("/")] = library
+
+    def add_roots(self) -> None:
+        """Adds the authorities that the machine trusts."""
+        self.environment["SSL_CERT_FILE"] = str(ROOTS)
+        if ROOTS.is_file():
+            self.files[str(ROOTS).lstrip("/")] = ROOTS
 
 
 def write(image: Image, target: Path) -> None:

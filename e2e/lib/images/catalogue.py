@@ -16,8 +16,6 @@ from lib.images import cargo, hsm, moto, openbao, tools
 from lib.images.archive import Image, write
 from lib.images.libraries import closure
 
-CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
-
 
 @dataclass(frozen=True)
 class Entry:
@@ -49,9 +47,7 @@ def _operator(name: str, archive: Path) -> None:
     binary = _given("TIKV_SECURITY_BIN") or cargo.operator()
     image = Image(name, ["/tikv-security"], files={"tikv-security": binary})
     image.add_libraries(closure([binary]))
-    image.environment["SSL_CERT_FILE"] = str(CERTIFICATES)
-    if CERTIFICATES.is_file():
-        image.files[str(CERTIFICATES).lstrip("/")] = CERTIFICATES
+    image.add_roots()
     write(image, archive)
 
 

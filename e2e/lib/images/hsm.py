@@ -48,6 +48,7 @@ def pack(name: str, program: Path, archive: Path) -> None:
     image.trees = {SOURCE.lstrip("/"): token().directory}
     image.directories[NOTHING.lstrip("/")] = 0o755
     image.environment["SOFTHSM2_CONF"] = CONFIGURATION
+    image.add_roots()
     write(image, archive)
 
 

@@ -37,7 +37,7 @@ def install(image: str = "tikv-security", hsm_secret: str = "") -> None:
         "--create-namespace",
         "--wait",
         "--timeout",
-        "120s",
+        "300s",
         "--set",
         f"image.repository={repository}",
         "--set",

@@ -21,6 +21,7 @@ use futures::future::BoxFuture;
 use self::classify::classify;
 use super::error::{Class, KmsError, Service};
 use super::provider::{DataKey, Kms};
+use super::rest;
 use crate::crypto::secret::SecretBytes;
 
 /// As TiKV: when neither configuration nor environment nor profile names one (facts, encryption at rest §1.2).
@@ -74,7 +75,9 @@ impl AwsKms {
     }
 
     /// A client of its own for each request: requests are rare, credentials and certificates may have changed in between.
-    async fn client(&self) -> Client {
+    async fn client(&self) -> Result<Client, KmsError> {
+        // Without them the SDK ends the process.
+        drop(rest::system_roots().map_err(|failure| self.error(failure.class, &failure.message))?);
         let settings = &self.settings;
         let region = settings.region.clone().map(Region::new);
         let region = RegionProviderChain::first_try(region)
@@ -96,11 +99,11 @@ impl AwsKms {
         if let Some(StaticCredentials(credentials)) = &settings.credentials {
             loader = loader.credentials_provider(credentials.clone());
         }
-        Client::new(&loader.load().await)
+        Ok(Client::new(&loader.load().await))
     }
 
     async fn ask_description(&self) -> Result<(), KmsError> {
-        let request = self.client().await.describe_key();
+        let request = self.client().await?.describe_key();
         let answer = request.key_id(&self.settings.key_id).send().await;
         let answer = answer.map_err(|error| classify(&self.settings.key_id, &error))?;
         let key = answer
@@ -128,7 +131,7 @@ impl AwsKms {
     }
 
     async fn ask_data_key(&self) -> Result<DataKey, KmsError> {
-        let request = self.client().await.generate_data_key();
+        let request = self.client().await?.generate_data_key();
         let request = request
             .key_id(&self.settings.key_id)
             .key_spec(DataKeySpec::Aes256);
@@ -143,7 +146,7 @@ impl AwsKms {
     }
 
     async fn ask_plaintext(&self, wrapped: &[u8]) -> Result<SecretBytes, KmsError> {
-        let request = self.client().await.decrypt();
+        let request = self.client().await?.decrypt();
         let request = request
             .key_id(&self.settings.key_id)
             .ciphertext_blob(Blob::new(wrapped));
