@@ -1,4 +1,4 @@
-"""A client is deleted: its certificate is published as revoked, its CA replaced, until every port refuses a kept copy."""
+"""A client is deleted: its certificate is told to be revoked, its CA replaced, until every port refuses a kept copy."""
 
 from pathlib import Path
 from typing import Any
@@ -51,8 +51,7 @@ def run(context: Context) -> None:
     say(f"          {failed} of {requests} client requests failed meanwhile")
     context.check("the client went on", requests > 0)
     proof.strangers_refused(context)
-    proof.nothing_left_behind(context)
-    proof.no_row_lost(context, client)
+    proof.end(context, client)
 
 
 def _cut(spec: dict[str, Any]) -> None:
