@@ -32,6 +32,7 @@ use tikv_security::tls::private::PrivatePem;
 struct Stage {
     world: World,
     port: SocketAddr,
+    health: SocketAddr,
 }
 
 fn free() -> SocketAddr {
@@ -55,6 +56,7 @@ impl Stage {
         Self {
             world,
             port: free(),
+            health: free(),
         }
     }
 
@@ -62,6 +64,7 @@ impl Stage {
     fn operator(&self) -> Operator {
         let options = Options {
             revocation: Some(self.port),
+            health: self.health,
             ..self.world.options()
         };
         self.world
@@ -198,6 +201,7 @@ async fn a_client_that_is_deleted_is_on_the_list_and_openssl_sees_it_by_crl_and_
     let _operator = stage.operator();
     stage.world.until_condition("Ready", "True").await;
     let (gone, stays) = (stage.ask("orders").await, stage.ask("billing").await);
+    measured(&stage).await;
     let (_, text) = openssl(gone.path(), "x509 -in tls.crt -noout -text");
     let ns = stage.world.namespace.clone();
     assert!(
@@ -313,6 +317,39 @@ async fn a_client_that_is_deleted_is_on_the_list_and_openssl_sees_it_by_crl_and_
     assert_eq!(
         get(stage.port, &format!("/ocsp/{ns}/demo/%%%")).await.0,
         400
+    );
+}
+
+/// What Prometheus is told of certificates and handshakes.
+async fn measured(stage: &Stage) {
+    let mut text = String::new();
+    let wanted = [
+        "tikv_security_handshake_full_microseconds{",
+        "tikv_security_handshake_resumed_microseconds{",
+        "tikv_security_certificate_renew_at_seconds{",
+        "of=\"demo-pd-tls\"",
+        "tikv_security_client_certificate_renew_at_seconds{",
+        "tikv_security_revoked_certificates{",
+        "tikv_security_crl_next_update_seconds{",
+        "pod=\"demo-pd-0\",port=\"2379\"",
+    ];
+    stage
+        .world
+        .until("all of it is measured", async || {
+            let (_, _, body) = get(stage.health, "/metrics").await;
+            text = String::from_utf8(body).unwrap();
+            wanted.iter().all(|word| text.contains(word))
+        })
+        .await;
+    let served = text
+        .lines()
+        .filter(|line| line.contains("certificate_ports{"));
+    let served: Vec<&str> = served.collect();
+    assert!(
+        served
+            .iter()
+            .any(|line| line.contains("\"other\"") && line.ends_with(" 0")),
+        "{served:?}"
     );
 }
 

@@ -58,6 +58,10 @@ pub enum Series {
     RenewAt(String),
     /// Ports that serve the certificate of their Secret (`stored`), or not (`other`).
     Ports(String),
+    /// Microseconds of a full handshake with this port of this pod.
+    HandshakeFull(String, u16),
+    /// The same of one that took a session up again.
+    HandshakeResumed(String, u16),
     /// Revoked certificates in this phase.
     Revoked(String),
     /// When the next CRL is there at the latest, Unix time.
@@ -94,6 +98,8 @@ pub struct Metrics {
     errors: Family<Labelled, Counter>,
     stored_not_after: Family<Labelled, Gauge>,
     served_not_after: Family<Listener, Gauge>,
+    handshake_full: Family<Listener, Gauge>,
+    handshake_resumed: Family<Listener, Gauge>,
     stores: Family<Labelled, Gauge>,
     plaintext_bytes: Family<Labelled, Gauge>,
     agent_error: Family<Labelled, Gauge>,
@@ -144,6 +150,19 @@ impl Default for Metrics {
             "served_certificate_not_after_seconds",
             "End of validity of the certificate that a port serves, Unix time",
             served_not_after.clone(),
+        );
+        let mut listener = |name: &str, help: &str| {
+            let family = Family::<Listener, Gauge>::default();
+            registry.register(name, help, family.clone());
+            family
+        };
+        let handshake_full = listener(
+            "handshake_full_microseconds",
+            "How long the operator's last full TLS handshake with a port took, without connecting",
+        );
+        let handshake_resumed = listener(
+            "handshake_resumed_microseconds",
+            "The same of one that took a session up again; absent where the port does not do that",
         );
         let mut single = |name: &str, help: &str| {
             let family = Family::<Owner, Gauge>::default();
@@ -243,6 +262,8 @@ impl Default for Metrics {
             reconciles,
             errors,
             served_not_after,
+            handshake_full,
+            handshake_resumed,
             shown: Mutex::default(),
         }
     }
@@ -336,6 +357,10 @@ impl Metrics {
     fn family<'a>(&'a self, series: &'a Series) -> Shown<'a> {
         match series {
             Series::Served(pod, port) => Shown::Listener(&self.served_not_after, pod, *port),
+            Series::HandshakeFull(pod, port) => Shown::Listener(&self.handshake_full, pod, *port),
+            Series::HandshakeResumed(pod, port) => {
+                Shown::Listener(&self.handshake_resumed, pod, *port)
+            }
             Series::Stored(of) => Shown::Labelled(&self.stored_not_after, of),
             Series::Stores(of) => Shown::Labelled(&self.stores, of),
             Series::Plaintext(of) => Shown::Labelled(&self.plaintext_bytes, of),

@@ -6,6 +6,7 @@ mod client_certificate;
 mod controller;
 pub mod error;
 pub mod health;
+mod latency;
 pub mod lease;
 mod master_key;
 pub mod metrics;

@@ -23,6 +23,7 @@ use kube::{Client, ResourceExt as _};
 use super::apply::Applier;
 use super::client_certificate::References;
 use super::error::Error;
+use super::latency::Latencies;
 use super::master_key::{Account, Clients, Proofs};
 use super::metrics::Metrics;
 use super::objects::Objects;
@@ -43,6 +44,7 @@ pub struct Context {
     pub(super) heeds_policies: bool,
     pub(super) account: Option<Account>,
     pub(super) probes: Probes,
+    pub(super) latencies: Latencies,
     pub(super) proofs: Proofs,
     pub(super) clients: Clients,
     pub(super) recorder: Recorder,
@@ -77,6 +79,7 @@ impl Context {
             heeds_policies,
             account,
             probes: Probes::default(),
+            latencies: Latencies::default(),
             proofs: Proofs::default(),
             clients: Clients::default(),
             references: References::default(),
@@ -146,7 +149,7 @@ async fn step(
 ) -> Result<Duration, Error> {
     let View { observed, pd } = Box::pin(observe(context, objects, resource)).await?;
     let plan: Plan = plan(&observed, Timestamp::now());
-    report::metrics(&context.metrics, &observed, &plan.status, &plan.volumes);
+    report::metrics(context, &observed, &plan.status, &plan.volumes);
     let resource = &observed.resource;
     if plan.persist_first {
         report::status(objects, resource, &plan.status, true).await?;

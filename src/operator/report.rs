@@ -5,8 +5,9 @@ use kube::ResourceExt as _;
 use kube::runtime::events::{Event, EventType, Recorder};
 
 use super::error::{Class, Error};
-use super::metrics::{Metrics, Series};
+use super::metrics::Series;
 use super::objects::Objects;
+use super::reconcile::Context;
 use crate::api::report::KeyCheck;
 use crate::api::v1alpha1::{
     DriftAnswer, TikvSecurity, TikvSecurityStatus, TikvVolume, TikvVolumeStatus,
@@ -142,12 +143,13 @@ where
 
 /// Shows the numbers of one `TikvSecurity`.
 pub(super) fn metrics(
-    metrics: &Metrics,
+    context: &Context,
     observed: &Observed,
     status: &TikvSecurityStatus,
     volumes: &[TikvVolume],
 ) {
-    let mut numbers = Vec::new();
+    let metrics = &context.metrics;
+    let mut numbers = context.latencies.numbers(observed);
     for (secret, facts) in &observed.secrets {
         match &facts.content {
             SecretContent::Authority(certificate) | SecretContent::Leaf { certificate, .. } => {

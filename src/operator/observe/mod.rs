@@ -116,6 +116,7 @@ pub(super) async fn observe(
             trials.extend(ports.former_ca(objects).await?);
         }
         observed.trials = trials;
+        context.latencies.measure(&observed, own).await;
     }
     Ok(View { observed, pd })
 }

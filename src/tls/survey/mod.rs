@@ -107,6 +107,20 @@ pub async fn survey(question: &Question, now: Timestamp) -> Result<Survey, Probe
     })
 }
 
+/// Time of a full handshake, in the newest version that the port speaks, and of one that takes the session up again, where the port
+/// does that. `None` when it does not shake hands with us, or does not answer.
+pub async fn handshake_times(question: &Question) -> Option<(Duration, Option<Duration>)> {
+    for version in [&TLS13, &TLS12] {
+        let tried = handshake::attempt(question, provider(), version).await;
+        if let Ok(agreed) = tried.outcome
+            && agreed.admission == Admission::Answered
+        {
+            return Some((agreed.full, agreed.resumed));
+        }
+    }
+    None
+}
+
 fn nothing_shown(question: &Question, versions: &[Attempt]) -> ProbeError {
     let why = versions
         .iter()
