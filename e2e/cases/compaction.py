@@ -12,7 +12,7 @@ from lib.wait import until
 # time for a compaction, as a large store does; a real TiKV ignores both, and the case takes as long as it takes.
 PACE = {"STANDIN_KEY_PACE": "15", "STANDIN_COMPACTION_SECONDS": "4"}
 PERIOD = "10m"
-MINUTES = 2
+MINUTES = 4
 
 
 def run(context: Context) -> None:
