@@ -7,6 +7,7 @@ pub mod crypto;
 pub mod evidence;
 pub mod format;
 pub mod fs;
+pub mod issuer;
 pub mod kms;
 pub mod operator;
 pub mod plan;

@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 const NO_REASONS: &[&str] = &[
     // kinds and values of Kubernetes
     "CamelCase",
+    "CertificateRequest",
+    "InvalidRequest",
+    "EcdsaP256",
     "ConfigMap",
     "ConfigMaps",
     "DynamicObject",
@@ -39,6 +42,8 @@ const NO_REASONS: &[&str] = &[
     "TransferPdLeader",
     "UpdatePdPeerUrls",
     "WithdrawTrust",
+    "RefreshCa",
+    "TrustBeside",
     "VacateCa",
     "WrapMasterKey",
     "AwsKms",

@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 
 use jiff::{SignedDuration, Timestamp};
 use tempfile::TempDir;
-use tikv_security::api::v1alpha1::RevocationReason;
+use tikv_security::api::v1alpha1::{KeyAlgorithm, RevocationReason};
 use tikv_security::tls::authority::Authority;
 use tikv_security::tls::leaf::{LeafSpec, LeafUse};
 use tikv_security::tls::parse::parse_one;
@@ -47,6 +47,7 @@ fn leaf(dir: &Path, ca: &Authority, name: &str) -> String {
         dns: [format!("{name}.example")].into(),
         ips: [IpAddr::from([127, 0, 0, 1])].into(),
         duration: DAY,
+        key: KeyAlgorithm::EcdsaP256,
     };
     let made = ca.issue_for(&spec, LeafUse::Client, now()).unwrap();
     std::fs::write(dir.join(format!("{name}.crt")), &made.certificate_pem).unwrap();
@@ -92,7 +93,7 @@ impl Scene {
 }
 
 fn again(ca: &Authority) -> Authority {
-    let key = ca.key_pem();
+    let key = ca.key_pem().unwrap();
     Authority::from_pem(ca.certificate_pem().as_bytes(), key.expose()).unwrap()
 }
 

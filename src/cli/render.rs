@@ -16,7 +16,7 @@ use crate::api::ANNOTATION_WRAPPED_BY;
 use crate::api::v1alpha1::TikvSecurity;
 use crate::plan::action::{Action, Plan};
 use crate::plan::merge;
-use crate::plan::observed::{MasterKeyProof, Observed, PdState, WorkloadFacts};
+use crate::plan::observed::{IssuerLook, MasterKeyProof, Observed, PdState, WorkloadFacts};
 use crate::plan::plan;
 use crate::plan::revocation::record::Stored;
 
@@ -179,6 +179,8 @@ fn unasked(
         policies: Vec::new(),
         namespace_labels: BTreeMap::new(),
         secrets: BTreeMap::new(),
+        issuer: IssuerLook::Makes,
+        not_issued: BTreeMap::new(),
         bundles: BTreeMap::new(),
         agent_config: None,
         volumes: BTreeMap::new(),

@@ -20,7 +20,7 @@ mod oauth;
 )]
 pub mod pkcs11;
 mod provider;
-mod rest;
+pub(crate) mod rest;
 pub mod retry;
 pub mod vault;
 

@@ -68,24 +68,24 @@ impl<'a> Request<'a> {
 }
 
 /// An answer of whatever status.
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     /// What `Retry-After` asks for, when it is in seconds.
-    pub(super) after: Option<Duration>,
+    pub(crate) after: Option<Duration>,
     /// May hold a token or a key.
-    pub(super) body: Zeroizing<Vec<u8>>,
+    pub(crate) body: Zeroizing<Vec<u8>>,
 }
 
 /// What went wrong, before anybody knows for which key.
 #[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) class: Class,
-    pub(super) message: String,
-    pub(super) after: Option<Duration>,
+pub(crate) struct Failure {
+    pub(crate) class: Class,
+    pub(crate) message: String,
+    pub(crate) after: Option<Duration>,
 }
 
 impl Failure {
-    pub(super) fn new(class: Class, message: impl Into<String>) -> Self {
+    pub(crate) fn new(class: Class, message: impl Into<String>) -> Self {
         Self {
             class,
             message: message.into(),
@@ -279,7 +279,7 @@ fn escape(plain: &str, text: &mut Vec<u8>) {
 }
 
 /// The beginning of what a server said, for a message.
-pub(super) fn excerpt(text: &str) -> String {
+pub(crate) fn excerpt(text: &str) -> String {
     let text: String = text.trim().chars().take(300).collect();
     text.replace(char::is_control, " ")
 }

@@ -5,6 +5,7 @@
 //! before, within or after it is mended by the next reconcile.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use jiff::Timestamp;
 use k8s_openapi::ByteString;
@@ -14,20 +15,22 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::json;
 
 use super::error::Error;
-use super::master_key;
+use super::issuer::stored::StoredCa;
 use super::objects::Objects;
 use super::observe::secrets::{CA, CERTIFICATE, KEY, authority, field, is_vacant};
 use super::reconcile::Context;
 use super::report;
 use super::revocation::{self, trial};
-use crate::api::v1alpha1::TikvSecurity;
-use crate::api::{ANNOTATION_APPLIED, ANNOTATION_CA_ROTATION};
+use super::{issuer, master_key};
+use crate::api::v1alpha1::{Issuer, TikvSecurity};
+use crate::api::{ANNOTATION_APPLIED, ANNOTATION_CA_ROTATION, ANNOTATION_ISSUER};
+use crate::issuer::{IssuerError, NewCa, Order};
 use crate::plan::action::{Action, Anchor, Note};
 use crate::plan::names::{Part, WRAPPED_KEY, authority_secret};
 use crate::plan::revocation::record::Record;
 use crate::tikv::pd::{Maintenance, PdClient, PdError};
 use crate::tls::authority::{Authority, IssueError};
-use crate::tls::leaf::LeafSpec;
+use crate::tls::leaf::{LeafSpec, LeafUse};
 use crate::tls::parse::parse_all;
 use crate::tls::revocation::Pointers;
 
@@ -45,6 +48,10 @@ pub(super) struct Applier<'a> {
 
 impl Applier<'_> {
     /// Carries out one action.
+    #[allow(
+        clippy::too_many_lines,
+        reason = "one arm an action, and none left out"
+    )]
     pub async fn apply(&self, action: &Action) -> Result<(), Error> {
         let objects = self.objects;
         match action {
@@ -52,9 +59,27 @@ impl Applier<'_> {
             Action::RemoveFinalizer => objects.set_finalizer(false).await,
             Action::IssueCa {
                 metadata,
+                issuer,
                 common_name,
                 duration,
-            } => self.issue_ca(metadata, common_name, *duration).await,
+            } => {
+                let wanted = NewCa {
+                    common_name: common_name.clone(),
+                    duration: *duration,
+                    now: Timestamp::now(),
+                };
+                self.issue_ca(metadata, issuer, &wanted).await
+            }
+            Action::RefreshCa {
+                metadata,
+                anchor,
+                issuer,
+            } => self.refresh_ca(metadata, anchor, issuer).await,
+            Action::TrustBeside {
+                secret,
+                version,
+                trusted,
+            } => self.trust_beside(secret, version, trusted).await,
             Action::IssueLeaf {
                 metadata,
                 authority,
@@ -77,9 +102,19 @@ impl Applier<'_> {
                 let patch = json!({
                     "metadata": {
                         "resourceVersion": version,
-                        "annotations": {ANNOTATION_CA_ROTATION: null, ANNOTATION_APPLIED: null},
+                        "annotations": {
+                            ANNOTATION_CA_ROTATION: null,
+                            ANNOTATION_APPLIED: null,
+                            ANNOTATION_ISSUER: null,
+                        },
                     },
-                    "data": {CERTIFICATE: "", KEY: "", trial::CERTIFICATE: null, trial::KEY: null},
+                    "data": {
+                        CERTIFICATE: "",
+                        KEY: "",
+                        CA: null,
+                        trial::CERTIFICATE: null,
+                        trial::KEY: null,
+                    },
                 });
                 objects.merge::<Secret>(secret, &patch).await.map(drop)
             }
@@ -220,17 +255,20 @@ impl Applier<'_> {
     ) -> Result<(), Error> {
         let mut signers = Vec::new();
         for anchor in authorities {
-            signers.push(self.anchor(anchor, "signing the CRL").await?);
+            // Of one whose key is elsewhere there is no list here.
+            if let Some(own) = self.anchor(anchor, "signing the CRL").await?.own {
+                signers.push((*own).clone());
+            }
         }
         revocation::publish(self.objects, metadata, version, &signers, record).await
     }
 
     /// Where the leaves of a CA say that revoked ones are listed.
-    fn pointers(&self, ca: &Authority) -> Option<Pointers> {
+    fn pointers(&self, ca: &StoredCa) -> Option<Pointers> {
         let tls = self.resource.spec.tls.as_ref()?;
         let url = tls.revocation.as_ref()?.url.as_ref()?;
         let objects = self.objects;
-        let serial = &ca.info().serial;
+        let serial = &ca.certificates.anchor().serial;
         Some(Pointers::below(
             url,
             objects.namespace(),
@@ -255,13 +293,12 @@ impl Applier<'_> {
     async fn issue_ca(
         &self,
         metadata: &ObjectMeta,
-        common_name: &str,
-        duration: jiff::SignedDuration,
+        issuer: &Issuer,
+        wanted: &NewCa,
     ) -> Result<(), Error> {
-        let made = Authority::generate(common_name, Timestamp::now(), duration)
-            .map_err(issue(format!("making the CA {common_name}")))?;
+        let name = metadata.name.clone().unwrap_or_default();
+        let made = self.authority_of(&name, issuer, wanted).await?;
         let made = stored(metadata, &made);
-        let name = made.metadata.name.clone().unwrap_or_default();
         let place: Option<Secret> = self.objects.get(&name).await?;
         let Some(place) = place.filter(|place| is_vacant(place, self.objects.owner())) else {
             return self.objects.create(&made).await.map(drop);
@@ -274,6 +311,80 @@ impl Applier<'_> {
             "data": made.data,
         });
         self.objects.merge::<Secret>(&name, &patch).await.map(drop)
+    }
+
+    /// A CA of an issuer, for the Secret of this name.
+    async fn authority_of(
+        &self,
+        secret: &str,
+        issuer: &Issuer,
+        wanted: &NewCa,
+    ) -> Result<StoredCa, Error> {
+        let reached = issuer::named(self.context, self.objects, issuer).await?;
+        let made = reached.authority(wanted).await;
+        let made = made.map_err(|source| self.not_given(secret, "asking for the CA", source))?;
+        self.context.issuers.given(&self.uid(), secret);
+        let own = made.key.as_ref().map(|key| {
+            let authority = Authority::stored(made.certificates.clone(), key.expose());
+            authority.map(Arc::new)
+        });
+        let own = own.transpose().map_err(|error| {
+            let name = issuer.choice().map(|choice| choice.to_string());
+            let source = IssuerError::of_issue(&name.unwrap_or_default(), &error);
+            self.not_given(secret, "taking up the CA", source)
+        })?;
+        Ok(StoredCa {
+            issuer: issuer.clone(),
+            certificates: made.certificates,
+            own,
+        })
+    }
+
+    /// Remembered, so that it is not asked for again at once, and everything else goes on meanwhile.
+    fn not_given(&self, secret: &str, doing: &str, source: IssuerError) -> Error {
+        self.context.issuers.failed(&self.uid(), secret, &source);
+        let doing = format!("{doing} for Secret {secret}");
+        Error::Issue { doing, source }
+    }
+
+    fn uid(&self) -> String {
+        self.resource.metadata.uid.clone().unwrap_or_default()
+    }
+
+    /// As its issuer has it now; another CA than a moment ago needs a rotation, and is not taken here.
+    async fn refresh_ca(
+        &self,
+        metadata: &ObjectMeta,
+        anchor: &Anchor,
+        issuer: &Issuer,
+    ) -> Result<(), Error> {
+        let present = self.anchor(anchor, "refreshing the CA").await?;
+        // Of one that makes its CA there is nothing new but how it is reached.
+        let asked = issuer::named(self.context, self.objects, issuer).await?;
+        let certificates = asked.look().await;
+        let certificates = certificates
+            .map_err(|source| self.not_given(&anchor.secret, "refreshing the CA", source))?;
+        let fresh = match certificates {
+            None => StoredCa {
+                issuer: issuer.clone(),
+                ..present
+            },
+            Some(_) => {
+                let wanted = NewCa {
+                    common_name: String::new(),
+                    duration: jiff::SignedDuration::ZERO,
+                    now: Timestamp::now(),
+                };
+                let fresh = self.authority_of(&anchor.secret, issuer, &wanted).await?;
+                if fresh.certificates.anchor() != present.certificates.anchor() {
+                    return Err(Error::Gone(
+                        "refreshing the CA: the issuer has another one now".to_owned(),
+                    ));
+                }
+                fresh
+            }
+        };
+        self.objects.put(&stored(metadata, &fresh)).await.map(drop)
     }
 
     /// One write: certificate and key change together, or not at all.
@@ -300,7 +411,7 @@ impl Applier<'_> {
             Ok(made) => made,
             // Nothing of it is accepted any more.
             Err(IssueError::AuthorityExpired(_)) => return Ok(()),
-            Err(error) => return Err(issue("making a certificate for a trial".to_owned())(error)),
+            Err(error) => return Err(Error::issue("making a certificate for a trial")(error)),
         };
         let patch = json!({"data": trial::data(&made)});
         objects
@@ -310,20 +421,48 @@ impl Applier<'_> {
     }
 
     /// The CA of a Secret of ours, if it is the one that was decided on.
-    async fn anchor(&self, anchor: &Anchor, doing: &str) -> Result<Authority, Error> {
+    async fn anchor(&self, anchor: &Anchor, doing: &str) -> Result<StoredCa, Error> {
         let name = &anchor.secret;
         self.objects.guard::<Secret>(name).await?;
         let stored: Option<Secret> = self.objects.get(name).await?;
         let stored = stored
             .ok_or_else(|| Error::Gone(format!("{doing}: the Secret {name} is not there")))?;
-        let ca = authority(&stored)
+        let ca = StoredCa::read(&stored)
             .map_err(|why| Error::Malformed(format!("{doing}: Secret {name}: {why}")))?;
         match &anchor.serial {
-            Some(serial) if *serial != ca.info().serial => Err(Error::Gone(format!(
-                "{doing}: the Secret {name} holds another CA than a moment ago"
-            ))),
+            Some(serial) if *serial != ca.certificates.anchor().serial => Err(Error::Gone(
+                format!("{doing}: the Secret {name} holds another CA than a moment ago"),
+            )),
             _ => Ok(ca),
         }
+    }
+
+    /// The certificates of several CAs, one after the other.
+    async fn trusted(&self, anchors: &[Anchor], doing: &str) -> Result<String, Error> {
+        let mut trusted = String::new();
+        for anchor in anchors {
+            let ca = self.anchor(anchor, doing).await?;
+            trusted.push_str(ca.certificates.anchor_pem());
+            if !trusted.ends_with('\n') {
+                trusted.push('\n');
+            }
+        }
+        Ok(trusted)
+    }
+
+    async fn trust_beside(
+        &self,
+        secret: &str,
+        version: &str,
+        trusted: &[Anchor],
+    ) -> Result<(), Error> {
+        let doing = format!("bringing other CAs into Secret {secret}");
+        let trusted = self.trusted(trusted, &doing).await?;
+        let patch = json!({
+            "metadata": {"resourceVersion": version},
+            "data": {CA: ByteString(trusted.into_bytes())},
+        });
+        self.objects.merge::<Secret>(secret, &patch).await.map(drop)
     }
 
     async fn issue_leaf(
@@ -333,26 +472,31 @@ impl Applier<'_> {
         beside: &[Anchor],
         spec: &LeafSpec,
     ) -> Result<(), Error> {
-        let doing = || format!("issuing the certificate {}", spec.common_name);
-        let ca = self.anchor(from, &doing()).await?;
-        let pointers = self.pointers(&ca);
-        let ca = ca.pointing_to(pointers);
-        let mut trusted = ca.certificate_pem().to_owned();
-        for anchor in beside {
-            if !trusted.ends_with('\n') {
-                trusted.push('\n');
-            }
-            trusted.push_str(self.anchor(anchor, &doing()).await?.certificate_pem());
-        }
-        let leaf = ca.issue(spec, Timestamp::now()).map_err(issue(doing()))?;
+        let doing = format!("issuing the certificate {}", spec.common_name);
+        let secret_name = metadata.name.clone().unwrap_or_default();
+        let ca = self.anchor(from, &doing).await?;
+        let mut trusted = ca.certificates.anchor_pem().to_owned();
+        trusted.push_str(&self.trusted(beside, &doing).await?);
+        let signer = issuer::signer(self.context, self.objects, &ca).await?;
+        let order = Order {
+            spec: spec.clone(),
+            what_for: LeafUse::Both,
+            anchor_pem: ca.certificates.anchor_pem().to_owned(),
+            now: Timestamp::now(),
+            pointers: self.pointers(&ca),
+            number: None,
+        };
+        let leaf = signer.issue(&order).await;
+        let leaf = leaf.map_err(|source| self.not_given(&secret_name, &doing, source))?;
+        self.context.issuers.given(&self.uid(), &secret_name);
         let parsed = parse_all(leaf.certificate_pem.as_bytes());
         let serial = parsed
             .ok()
             .and_then(|all| Some(all.first()?.serial.clone()));
         let data = [
-            (CA, trusted.as_bytes()),
-            (CERTIFICATE, leaf.certificate_pem.as_bytes()),
-            (KEY, leaf.key_pem.expose()),
+            (CA, trusted.into_bytes()),
+            (CERTIFICATE, leaf.certificate_pem.into_bytes()),
+            (KEY, leaf.key_pem.expose().to_vec()),
         ];
         // All three in one write: TiKV must never see a key beside another certificate (facts, TLS §2.1).
         let made = secret(metadata, &serial.unwrap_or_default(), data);
@@ -361,35 +505,34 @@ impl Applier<'_> {
 }
 
 /// A CA as a Secret.
-fn stored(metadata: &ObjectMeta, ca: &Authority) -> Secret {
-    let key = ca.key_pem();
-    let data = [
-        (CERTIFICATE, ca.certificate_pem().as_bytes()),
-        (KEY, key.expose()),
-    ];
-    secret(metadata, &ca.info().serial, data)
+fn stored(metadata: &ObjectMeta, ca: &StoredCa) -> Secret {
+    let mut metadata = metadata.clone();
+    let notes = metadata.annotations.get_or_insert_default();
+    notes.extend(ca.note());
+    secret(&metadata, &ca.certificates.anchor().serial, ca.data())
 }
 
 /// With the serial of its certificate beside it: one that somebody else put there has another.
-fn secret<const N: usize>(metadata: &ObjectMeta, serial: &str, data: [(&str, &[u8]); N]) -> Secret {
+fn secret(
+    metadata: &ObjectMeta,
+    serial: &str,
+    data: impl IntoIterator<Item = (&'static str, Vec<u8>)>,
+) -> Secret {
     let mut metadata = metadata.clone();
     let notes = metadata.annotations.get_or_insert_default();
     if !serial.is_empty() {
         notes.insert(ANNOTATION_APPLIED.to_owned(), serial.to_owned());
     }
-    let data = data.map(|(key, bytes)| (key.to_owned(), ByteString(bytes.to_vec())));
+    let data = data.into_iter();
+    let data = data.map(|(key, bytes)| (key.to_owned(), ByteString(bytes)));
     Secret {
         metadata,
         type_: Some("kubernetes.io/tls".to_owned()),
-        data: Some(BTreeMap::from(data)),
+        data: Some(data.collect::<BTreeMap<_, _>>()),
         ..Secret::default()
     }
 }
 
 fn pd(doing: String) -> impl FnOnce(PdError) -> Error {
     move |source| Error::Pd { doing, source }
-}
-
-fn issue(doing: String) -> impl FnOnce(IssueError) -> Error {
-    move |source| Error::Issue { doing, source }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::issuer::{IssuerClass, IssuerError};
 use crate::kms::{self, KmsError};
 use crate::tikv::pd::PdError;
 use crate::tls::authority::IssueError;
@@ -82,12 +83,12 @@ pub enum Error {
         source: KmsError,
     },
     /// No certificate.
-    #[error("{doing}: {source}")]
+    #[error("{doing}: {source}. {}", source.remedy)]
     Issue {
         /// What was being done.
         doing: String,
-        /// What is wrong.
-        source: IssueError,
+        /// What the issuer said.
+        source: IssuerError,
     },
 }
 
@@ -98,6 +99,15 @@ impl Error {
         move |source| Self::Kube {
             doing,
             source: Box::new(source),
+        }
+    }
+
+    /// For `map_err` on what a CA of ours does.
+    pub fn issue(doing: impl Into<String>) -> impl FnOnce(IssueError) -> Self {
+        let doing = doing.into();
+        move |source| Self::Issue {
+            doing,
+            source: IssuerError::of_issue("of this cluster", &source),
         }
     }
 
@@ -114,7 +124,9 @@ impl Error {
                 },
                 _ => Class::Retry,
             },
-            Self::Foreign { .. } | Self::Malformed(_) | Self::Issue { .. } => Class::Human,
+            Self::Foreign { .. } | Self::Malformed(_) => Class::Human,
+            Self::Issue { source, .. } if source.class == IssuerClass::Unavailable => Class::Retry,
+            Self::Issue { .. } => Class::Human,
             Self::Gone(_) | Self::Busy { .. } => Class::Wait,
             Self::Pd { .. } => Class::Retry,
             Self::Kms { source, .. } if source.class == kms::Class::Unavailable => Class::Retry,

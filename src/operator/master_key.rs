@@ -14,8 +14,9 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::ResourceExt as _;
 use zeroize::Zeroizing;
 
-pub use self::vault::{Account, Clients};
+pub use self::vault::Clients;
 use super::error::Error;
+use super::missing::Missing;
 use super::objects::Objects;
 use super::reconcile::Context;
 use crate::api::AWS_KEYS;
@@ -275,7 +276,7 @@ async fn aws_subject(
     };
     let credentials = match secret.as_ref().map(credentials).transpose() {
         Ok(credentials) => credentials,
-        Err(refused) => return Ok(Err(refused)),
+        Err(what) => return Ok(Err(missing(&what))),
     };
     let version = secret.and_then(|secret| secret.resource_version());
     Ok(Ok(Subject {
@@ -377,30 +378,39 @@ async fn prove_file(objects: &Objects, key: &FileMasterKey) -> Result<MasterKeyP
     })
 }
 
-fn credentials(secret: &Secret) -> Result<StaticCredentials, MasterKeyProof> {
+pub(super) fn credentials(secret: &Secret) -> Result<StaticCredentials, Missing> {
     let [id, key, token] = AWS_KEYS.map(|name| {
         let text = content(secret, name).and_then(|bytes| std::str::from_utf8(bytes).ok());
         text.map(str::trim).filter(|text| !text.is_empty())
     });
-    let name = secret.name_any();
-    let id = id.ok_or_else(|| no_key(&name, AWS_KEYS[0]))?;
-    let key = key.ok_or_else(|| no_key(&name, AWS_KEYS[1]))?;
+    let lacks = |key: &str| Missing::Key {
+        secret: secret.name_any(),
+        key: key.to_owned(),
+    };
+    let id = id.ok_or_else(|| lacks(AWS_KEYS[0]))?;
+    let key = key.ok_or_else(|| lacks(AWS_KEYS[1]))?;
     Ok(StaticCredentials::new(id, key, token))
 }
 
 fn no_secret(name: &str) -> MasterKeyProof {
-    MasterKeyProof::Refused {
-        class: MasterKeyClass::Malformed,
-        message: format!("the Secret {name} that spec.encryption.masterKey names does not exist"),
-        remedy: format!("Create the Secret {name} in the same namespace, or correct its name."),
-    }
+    missing(&Missing::Secret(name.to_owned()))
 }
 
 fn no_key(name: &str, key: &str) -> MasterKeyProof {
+    missing(&Missing::Key {
+        secret: name.to_owned(),
+        key: key.to_owned(),
+    })
+}
+
+fn missing(what: &Missing) -> MasterKeyProof {
     MasterKeyProof::Refused {
-        class: MasterKeyClass::Malformed,
-        message: format!("the Secret {name} has no key {key}"),
-        remedy: format!("Put {key} into the Secret {name}."),
+        class: match what {
+            Missing::Account => MasterKeyClass::Denied,
+            Missing::Secret(_) | Missing::Key { .. } | Missing::Login => MasterKeyClass::Malformed,
+        },
+        message: what.message("spec.encryption.masterKey"),
+        remedy: what.remedy(),
     }
 }
 

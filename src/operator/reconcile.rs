@@ -23,14 +23,16 @@ use kube::{Client, ResourceExt as _};
 use super::apply::Applier;
 use super::client_certificate::References;
 use super::error::Error;
+use super::issuer::Memory;
 use super::latency::Latencies;
-use super::master_key::{Account, Clients, Proofs};
+use super::master_key::{Clients, Proofs};
 use super::metrics::Metrics;
 use super::objects::Objects;
 use super::observe::{Distributed, View, observe};
 use super::probes::Probes;
 use super::report;
 use super::revocation::record::Pen;
+use super::vault::Account;
 use crate::api::MANAGER;
 use crate::api::v1alpha1::TikvSecurity;
 use crate::plan::action::Plan;
@@ -47,6 +49,7 @@ pub struct Context {
     pub(super) latencies: Latencies,
     pub(super) proofs: Proofs,
     pub(super) clients: Clients,
+    pub(super) issuers: Memory,
     pub(super) recorder: Recorder,
     pub(super) references: References,
     pub(super) distributed: Distributed,
@@ -82,6 +85,7 @@ impl Context {
             latencies: Latencies::default(),
             proofs: Proofs::default(),
             clients: Clients::default(),
+            issuers: Memory::default(),
             references: References::default(),
             distributed: Distributed::default(),
             pen: Pen::default(),

@@ -152,7 +152,10 @@ pub(super) fn metrics(
     let mut numbers = context.latencies.numbers(observed);
     for (secret, facts) in &observed.secrets {
         match &facts.content {
-            SecretContent::Authority(certificate) | SecretContent::Leaf { certificate, .. } => {
+            SecretContent::Authority(ca) => {
+                numbers.push((Series::Stored(secret.clone()), ca.ends.as_second()));
+            }
+            SecretContent::Leaf { certificate, .. } => {
                 let end = certificate.not_after.as_second();
                 numbers.push((Series::Stored(secret.clone()), end));
             }

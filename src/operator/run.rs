@@ -14,10 +14,10 @@ use tokio::sync::watch;
 
 use super::health::{self, Readiness};
 use super::lease::{LeaseConfig, Term, while_leading};
-pub use super::master_key::Account;
 use super::metrics::Metrics;
 use super::reconcile::Context;
 use super::revocation::{Cache, port};
+pub use super::vault::Account;
 use crate::api::v1alpha1::TikvSecurity;
 
 /// What the operator is told at start.

@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
 use super::revocation::record::Record;
-use crate::api::v1alpha1::{TikvSecurityStatus, TikvVolume};
+use crate::api::v1alpha1::{Issuer, TikvSecurityStatus, TikvVolume};
 use crate::tls::leaf::LeafSpec;
 
 /// The decision of one reconcile.
@@ -35,10 +35,21 @@ pub enum Action {
     IssueCa {
         /// Name, labels and owner of the Secret.
         metadata: Box<ObjectMeta>,
-        /// Common name of the CA.
+        /// Whose CA it is.
+        issuer: Box<Issuer>,
+        /// Common name of the CA, where it is made here.
         common_name: String,
-        /// Validity.
+        /// Validity, where it is made here.
         duration: SignedDuration,
+    },
+    /// The CA in a Secret is written anew as its issuer has it now, if the certificate that is trusted is the same.
+    RefreshCa {
+        /// Name, labels and annotations of the Secret.
+        metadata: Box<ObjectMeta>,
+        /// What it holds.
+        anchor: Anchor,
+        /// Whose CA it is.
+        issuer: Box<Issuer>,
     },
     /// The CA in one Secret takes the place of that in another, in one write.
     PromoteCa {
@@ -74,6 +85,15 @@ pub enum Action {
         beside: Vec<Anchor>,
         /// What the leaf must say.
         spec: LeafSpec,
+    },
+    /// Other CAs come beside a leaf that stays, if its Secret is as it was looked at.
+    TrustBeside {
+        /// Its name.
+        secret: String,
+        /// Its version.
+        version: String,
+        /// The CA that signed it, and the others.
+        trusted: Vec<Anchor>,
     },
     /// A master key is made, wrapped by the provider that the resource names, and its wrapped form stored as a Secret that
     /// can not be changed. Created, never overwritten.
@@ -203,6 +223,8 @@ impl Action {
         match self {
             Self::AddFinalizer => "AddFinalizer",
             Self::IssueCa { .. } => "IssueCa",
+            Self::RefreshCa { .. } => "RefreshCa",
+            Self::TrustBeside { .. } => "TrustBeside",
             Self::PromoteCa { .. } => "PromoteCa",
             Self::RecordCaRotation { .. } => "RecordCaRotation",
             Self::VacateCa { .. } => "VacateCa",

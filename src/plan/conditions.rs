@@ -1,5 +1,7 @@
 //! Status: what is true, from what was measured.
 
+mod certificates;
+
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
@@ -72,12 +74,13 @@ impl Configuration {
 }
 
 /// Reasons that a person should hear of once, when they come.
-const WARNINGS: [&str; 5] = [
+const WARNINGS: [&str; 6] = [
     "AgentFailed",
     "AgentError",
     "CaEnds",
     "CompactionFailed",
     "CompactionNotEnough",
+    "NotIssued",
 ];
 
 impl Facts<'_> {
@@ -129,7 +132,7 @@ pub fn status(facts: &Facts<'_>, now: Timestamp) -> TikvSecurityStatus {
         _ => None,
     };
     let blocker = facts.blocker.or(facts.rolling.damaged.as_ref()).or(denied);
-    set.push(certificates_ready(facts, &status, now));
+    set.push(certificates::certificates_ready(facts, &status, now));
     set.push(match left(&status) {
         Some(text) => (condition::CONFIGURATION_CURRENT, false, "Drift", text),
         None => configuration(facts),
@@ -218,85 +221,6 @@ pub fn warnings(before: Option<&TikvSecurityStatus>, now: &TikvSecurityStatus) -
 }
 
 type Verdict = (&'static str, bool, &'static str, String);
-
-fn certificates_ready(facts: &Facts<'_>, status: &TikvSecurityStatus, now: Timestamp) -> Verdict {
-    let verdict = |good, why, text: String| (condition::CERTIFICATES_READY, good, why, text);
-    let made = status.certificates.len();
-    if made < 5 && facts.blocker.is_some() {
-        let text = format!("{made} of 5 certificates are usable; see the condition Blocked");
-        return verdict(false, reason::BLOCKED, text);
-    }
-    if made < 5 {
-        return verdict(
-            false,
-            reason::IN_PROGRESS,
-            "Certificates are being issued".to_owned(),
-        );
-    }
-    if facts.issuing > 0 {
-        let text = format!("{} certificates are being issued anew", facts.issuing);
-        return verdict(false, reason::IN_PROGRESS, text);
-    }
-    let end = super::tls::authority_end(facts.observed, facts.desired, now);
-    if let Some(end) = end.as_ref().filter(|end| end.pressing) {
-        return verdict(false, "CaEnds", end.text.clone());
-    }
-    if facts.observed.resource.spec.tls.is_some()
-        && let Err((why, text)) = served(facts, status)
-    {
-        return verdict(false, why, text);
-    }
-    let rotation = status.certificate_authority.as_ref();
-    if let Some(end) = end.filter(|_| rotation.is_none_or(|one| one.to.is_none())) {
-        return verdict(true, "CaEnds", end.text);
-    }
-    if let Some(authority) = rotation {
-        let (phase, waits) = (authority.phase.name(), &authority.waits_for);
-        let text = format!("The CA is being rotated ({phase}); waiting for {waits}");
-        return if facts.authority.is_some_and(|turn| turn.resting) {
-            verdict(true, "CaOverlap", text)
-        } else {
-            verdict(false, reason::IN_PROGRESS, text)
-        };
-    }
-    verdict(
-        true,
-        reason::AS_DESIRED,
-        "Every certificate is valid, and every port serves the one in its Secret".to_owned(),
-    )
-}
-
-/// Whether every port serves what it should.
-fn served(facts: &Facts<'_>, status: &TikvSecurityStatus) -> Result<(), (&'static str, String)> {
-    match facts.tls {
-        TlsStep::On => {}
-        TlsStep::Wait(what) => {
-            return Err((reason::IN_PROGRESS, format!("TLS waits for {what}")));
-        }
-        TlsStep::Denied(blocker) => return Err((blocker.reason, blocker.message.clone())),
-        TlsStep::PeerUrls(_) => {
-            let text = "PD's members are being told their new URLs".to_owned();
-            return Err((reason::IN_PROGRESS, text));
-        }
-        TlsStep::Off => {
-            let text = "The cluster does not speak TLS yet; see the condition Blocked".to_owned();
-            return Err((reason::BLOCKED, text));
-        }
-    }
-    let mut other = status.certificates.iter().flat_map(|one| &one.not_served);
-    if let Some(first) = other.next() {
-        let text = format!(
-            "{} ports do not serve the certificate of their Secret; the kubelet brings it within two minutes. First: {first}",
-            other.count() + 1
-        );
-        return Err(("NotServed", text));
-    }
-    if !status.certificates.iter().any(|one| one.served.is_some()) {
-        let text = "No port was seen serving a certificate yet".to_owned();
-        return Err((reason::UNKNOWN, text));
-    }
-    Ok(())
-}
 
 fn configuration(facts: &Facts<'_>) -> Verdict {
     let verdict =

@@ -14,8 +14,8 @@ use super::observed::Observed;
 use crate::api::desired::{RunLimits, Verification};
 use crate::api::method::Method;
 use crate::api::v1alpha1::{
-    CaRotationPolicy, Environment, GoDuration, KeyRing, MasterKeyKind, ReencryptionLimits,
-    ReencryptionPolicy, SelfSigned,
+    CaRotationPolicy, Environment, GoDuration, Issuer, IssuerChoice, KeyAlgorithm, KeyRing,
+    MasterKeyKind, ReencryptionLimits, ReencryptionPolicy, SelfSigned,
 };
 use crate::tikv::tikv_toml::EncryptionConfig;
 
@@ -51,7 +51,11 @@ impl Blocker {
 pub struct Desired {
     /// Whether the cluster speaks TLS.
     pub tls: bool,
-    /// Validity of the CA.
+    /// Who signs.
+    pub issuer: Issuer,
+    /// Kind of the keys of leaves.
+    pub key_algorithm: KeyAlgorithm,
+    /// Validity of the CA, where it is made here.
     pub ca_duration: SignedDuration,
     /// How long both CAs are trusted before each step of a rotation that clients outside must be ready for.
     pub ca_overlap: SignedDuration,
@@ -107,7 +111,9 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
         SignedDuration::from_hours(720),
         SignedDuration::from_hours(240),
     );
-    let (mut authority, mut ca) = (SelfSigned::default(), CaRotationPolicy::default());
+    let (mut issuer, mut ca) = (Issuer::own(), CaRotationPolicy::default());
+    let mut ca_duration = SelfSigned::default().ca_duration.get();
+    let mut key_algorithm = KeyAlgorithm::default();
     let (name, namespace) = (observed.name(), observed.namespace());
     let mut allowed_names: Vec<String> = Part::ALL
         .iter()
@@ -125,21 +131,36 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
         leaf_duration = tls.duration.get();
         renew_before = tls.renew_before.get();
         ca = tls.ca.clone();
-        authority = tls.issuer.self_signed.clone().ok_or_else(|| {
+        key_algorithm = tls.key_algorithm;
+        issuer = tls.issuer.clone();
+        let choice = tls.issuer.choice().ok_or_else(|| {
             invalid(
-                "tls.issuer names no issuer",
-                "Write issuer: {selfSigned: {}}.",
+                "tls.issuer does not name exactly one issuer",
+                "Write one of selfSigned, caSecret, vault, certManager, kms and pkcs11; issuer: {selfSigned: {}} needs nothing else.",
             )
         })?;
+        if let IssuerChoice::Vault(vault) = choice
+            && vault.auth.token.is_some()
+            && spec.environment == Environment::Production
+        {
+            return Err(Blocker::new(
+                "ForbiddenInProduction",
+                "production forbids to log in to Vault by a token in tls.issuer.vault, because whoever has it needs nothing else",
+                "Write auth.kubernetes or auth.appRole, or environment: staging.",
+            ));
+        }
+        if let Some(duration) = choice.ca_duration() {
+            ca_duration = duration.get();
+        }
         if renew_before >= leaf_duration {
             return Err(invalid(
                 "tls.renewBefore is not shorter than tls.duration",
                 "With duration 720h write renewBefore 240h.",
             ));
         }
-        if authority.ca_duration.get() < leaf_duration.saturating_add(renew_before) {
+        if ca_duration < leaf_duration.saturating_add(renew_before) {
             return Err(invalid(
-                "tls.issuer.selfSigned.caDuration is shorter than tls.duration and tls.renewBefore together, so certificates would end with their CA",
+                "caDuration of tls.issuer is shorter than tls.duration and tls.renewBefore together, so certificates would end with their CA",
                 "Write caDuration 87600h, or shorter certificates.",
             ));
         }
@@ -236,7 +257,9 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
     }
     Ok(Desired {
         tls: spec.tls.is_some(),
-        ca_duration: authority.ca_duration.get(),
+        issuer,
+        key_algorithm,
+        ca_duration,
         ca_overlap: ca.overlap.get(),
         ca_renew_before: ca.renew_before.map_or_else(
             || {

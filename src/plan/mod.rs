@@ -24,6 +24,7 @@ pub mod observed;
 pub mod pods;
 pub mod policy;
 pub mod probes;
+pub mod renewal;
 pub mod revocation;
 pub mod ring;
 pub mod rollout;
@@ -348,7 +349,7 @@ fn authority(
     now: Timestamp,
 ) -> Result<Option<ca::Turn>, Blocker> {
     let secret = names::authority_secret(observed.name());
-    let Some(present) = ca::certificate(observed, &secret) else {
+    let Some(present) = ca::authority(observed, &secret) else {
         return Ok(None);
     };
     let moment = ca::Moment {

@@ -11,7 +11,9 @@ use super::revocation::Trial;
 use super::revocation::record::Stored;
 use super::trust::Bundle;
 use crate::api::report::AgentReport;
-use crate::api::v1alpha1::{KeyRing, MasterKey, TikvSecurity, TikvSecurityPolicy, TikvVolume};
+use crate::api::v1alpha1::{
+    Issuer, IssuerChoice, KeyRing, MasterKey, TikvSecurity, TikvSecurityPolicy, TikvVolume,
+};
 use crate::tikv::pd::Task;
 use crate::tikv::pd::types::{Member, Store};
 use crate::tls::parse::CertificateInfo;
@@ -33,6 +35,10 @@ pub struct Observed {
     pub pd: WorkloadFacts,
     /// Secrets by name: those with our names, whoever made them.
     pub secrets: BTreeMap<String, SecretFacts>,
+    /// What the issuer that the resource names can do.
+    pub issuer: IssuerLook,
+    /// Certificates that an issuer has not given, by the name of their Secret.
+    pub not_issued: BTreeMap<String, IssueFailure>,
     /// What namespaces have of the CA's certificates: those of `tls.trust`, and others that were given them before.
     pub bundles: BTreeMap<String, Bundle>,
     /// The agents' ConfigMap, whoever made it.
@@ -87,20 +93,84 @@ pub struct SecretFacts {
 
 /// What a Secret holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there are a handful of them in a reconcile"
+)]
 pub enum SecretContent {
-    /// Our CA: certificate and key belong together.
-    Authority(CertificateInfo),
+    /// A CA; where its key is here, it belongs to the certificate.
+    Authority(Box<AuthorityFacts>),
     /// A leaf set that passed `TlsSet::check`.
     Leaf {
         /// The leaf.
         certificate: CertificateInfo,
         /// The certificates of its `ca.crt`.
         trusts: Vec<CertificateInfo>,
+        /// The one of them that its chain leads to.
+        root: Box<CertificateInfo>,
     },
     /// A wrapped master key.
     Wrapped,
     /// Something else; what is wrong with it, in words that give nothing away.
     Unusable(String),
+}
+
+/// A CA and who signs with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuthorityFacts {
+    /// The certificate that is trusted.
+    pub anchor: CertificateInfo,
+    /// The certificate that signs leaves: the anchor, or an intermediate one.
+    pub signer: CertificateInfo,
+    /// When the first certificate of the chain ends.
+    pub ends: Timestamp,
+    /// Whose CA it is.
+    pub issuer: Issuer,
+}
+
+impl AuthorityFacts {
+    /// Whether its key is in the cluster.
+    pub fn key_is_here(&self) -> bool {
+        matches!(
+            self.issuer.choice(),
+            Some(IssuerChoice::SelfSigned(_) | IssuerChoice::CaSecret(_)) | None
+        )
+    }
+}
+
+/// Whether both are the same CA, or one certificate of it each.
+pub fn same_ca(one: &CertificateInfo, other: &CertificateInfo) -> bool {
+    one.public_key == other.public_key && one.subject == other.subject
+}
+
+/// What the issuer that the resource names can do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum IssuerLook {
+    /// There is nothing to ask: it makes a CA when it is told to.
+    Makes,
+    /// It has a CA.
+    Offers {
+        /// The certificate that is trusted.
+        anchor: Box<CertificateInfo>,
+        /// The certificate that signs.
+        signer: Box<CertificateInfo>,
+    },
+    /// It can not be used.
+    Refused {
+        /// What happened, without secrets.
+        message: String,
+        /// What to do next.
+        remedy: String,
+    },
+}
+
+/// A certificate that was asked for and not given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IssueFailure {
+    /// What happened, without secrets, and what to do next.
+    pub message: String,
+    /// When it is asked for again.
+    pub retry_at: Timestamp,
 }
 
 /// What PD says.

@@ -57,13 +57,24 @@ fn violations(policy: &TikvSecurityPolicy, observed: &Observed) -> Vec<String> {
     found.into_iter().map(named).collect()
 }
 
-fn of_tls(tls: Option<&Tls>, demands: &TlsPolicy) -> Option<String> {
-    match tls {
-        None => demands
-            .required
-            .then(|| "spec.tls is required, and absent".to_owned()),
-        Some(tls) => at_most("tls.duration", tls.duration, demands.max_duration),
-    }
+fn of_tls(tls: Option<&Tls>, demands: &TlsPolicy) -> Vec<String> {
+    let Some(tls) = tls else {
+        let absent = || "spec.tls is required, and absent".to_owned();
+        return demands.required.then(absent).into_iter().collect();
+    };
+    let issuer = tls.issuer.choice().map(|choice| choice.kind());
+    [
+        at_most("tls.duration", tls.duration, demands.max_duration),
+        issuer.and_then(|kind| one_of("tls.issuer", &kind, demands.issuers.as_deref())),
+        one_of(
+            "tls.keyAlgorithm",
+            &tls.key_algorithm,
+            demands.key_algorithms.as_deref(),
+        ),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 fn of_encryption(encryption: Option<&Encryption>, demands: &EncryptionPolicy) -> Vec<String> {

@@ -166,7 +166,7 @@ fn authority(all: &mut Vec<RotationRecord>, observed: &Observed, now: &Now<'_>) 
     let Some(memory) = ca::memory(observed) else {
         return;
     };
-    let serial = |secret: &str| ca::certificate(observed, secret).map(|ca| ca.serial.clone());
+    let serial = |secret: &str| ca::authority(observed, secret).map(|ca| ca.anchor.serial.clone());
     let same = |record: &&mut RotationRecord| {
         record.kind == RotationKind::CertificateAuthority && record.started_at == memory.started_at
     };

@@ -9,6 +9,7 @@
 mod ca;
 mod compaction;
 mod drift;
+mod issuers;
 mod journeys;
 mod limits;
 mod pkcs11;

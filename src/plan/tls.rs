@@ -6,12 +6,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use jiff::Timestamp;
 
 use super::action::{Action, Anchor};
-use super::ca::{self, Course};
+use super::ca::{self, Course, Source};
 use super::desired::{Blocker, Desired};
 use super::detect::{Layout, hosts, option};
 use super::names::{Part, authority_secret, next_authority_secret};
 use super::objects::{annotation, is_ours, metadata};
-use super::observed::{Observed, SecretContent};
+use super::observed::{AuthorityFacts, IssuerLook, Observed, SecretContent};
+use super::renewal::renewal;
 use super::revocation;
 use crate::api::v1alpha1::{CertificateStatus, DriftPolicy};
 use crate::api::{AGENT_PORT, ANNOTATION_APPLIED, ANNOTATION_EMERGENCY, ANNOTATION_ROTATION};
@@ -30,9 +31,92 @@ pub fn issue(
     let name = observed.name();
     let authority = authority_secret(name);
     foreign(observed)?;
-    let present = observed.secrets.get(&authority);
+    let ca = present(observed, &authority)?;
+    let course = ca.map(|ca| ca::course(observed, ca)).transpose()?;
+    let signer = course.as_ref().map(Course::signer);
+    if let Some(ended) = signer.filter(|ca| now >= ca.ends) {
+        return Err(Blocker::new(
+            "CaExpired",
+            format!(
+                "the CA in Secret {authority} ended on {}, and every certificate with it",
+                ended.ends
+            ),
+            anew(name),
+        ));
+    }
+    let mut actions = Vec::new();
+    let rotate = &observed.resource.spec.rotate;
+    if ca.is_none() {
+        if let IssuerLook::Refused { message, remedy } = &observed.issuer {
+            return Err(Blocker::new(
+                "IssuerUnusable",
+                message.clone(),
+                remedy.clone(),
+            ));
+        }
+        // What was asked for before there was a CA is answered by the first one.
+        let word = |word: &Option<String>| word.clone().unwrap_or_default();
+        let notes = [
+            (ANNOTATION_ROTATION, word(&rotate.ca)),
+            (ANNOTATION_EMERGENCY, word(&rotate.ca_emergency)),
+        ];
+        actions.push(Action::IssueCa {
+            metadata: Box::new(metadata(observed, &authority, "ca", &notes)),
+            issuer: Box::new(desired.issuer.clone()),
+            common_name: format!("{name}.{}.tikv-security CA", observed.namespace()),
+            duration: desired.ca_duration,
+        });
+    }
+    let rotation = rotate.certificates.clone().unwrap_or_default();
+    let first = Anchor {
+        secret: authority,
+        serial: None,
+    };
+    let anchors = course.as_ref().map(Course::anchors);
+    let (authority, beside) = anchors.unwrap_or((first, Vec::new()));
+    if let Some(course) = &course {
+        actions.extend(moved(observed, desired, course, &authority));
+    }
+    for part in Part::ALL {
+        let spec = leaf(observed, desired, part, tikv, pd);
+        let secret = part.secret(name);
+        let need = course.as_ref().map_or(Need::Leaf, |course| {
+            need(observed, desired, part, &spec, course, &rotation, now)
+        });
+        let failed = observed.not_issued.get(&secret);
+        if need == Need::Trust {
+            let version = observed.secrets.get(&secret);
+            let version = version.and_then(|secret| secret.metadata.resource_version.clone());
+            actions.push(Action::TrustBeside {
+                secret,
+                version: version.unwrap_or_default(),
+                trusted: [authority.clone()]
+                    .into_iter()
+                    .chain(beside.clone())
+                    .collect(),
+            });
+        } else if need == Need::Leaf && failed.is_none_or(|failed| now >= failed.retry_at) {
+            let notes = [(ANNOTATION_ROTATION, rotation.clone())];
+            actions.push(Action::IssueLeaf {
+                metadata: Box::new(metadata(observed, &secret, part.name(), &notes)),
+                authority: authority.clone(),
+                beside: beside.clone(),
+                spec,
+            });
+        }
+    }
+    Ok(actions)
+}
+
+/// The CA that is there, if it is the one that was made; none before anything was issued.
+fn present<'a>(
+    observed: &'a Observed,
+    authority: &str,
+) -> Result<Option<&'a AuthorityFacts>, Blocker> {
+    let name = observed.name();
+    let present = observed.secrets.get(authority);
     let ca = match present.map(|secret| &secret.content) {
-        Some(SecretContent::Authority(info)) => Some(info),
+        Some(SecretContent::Authority(facts)) => Some(&**facts),
         Some(_) => {
             return Err(Blocker::new(
                 "CaUnusable",
@@ -54,68 +138,40 @@ pub fn issue(
     };
     let made = present.and_then(|secret| annotation(&secret.metadata, ANNOTATION_APPLIED));
     if let (Some(ca), Some(made)) = (ca, made)
-        && made != ca.serial
+        && made != ca.anchor.serial
     {
         return Err(Blocker::new(
             "CaReplaced",
             format!(
                 "Secret {authority} holds another CA (serial {}) than the one that was made (serial {made}), and what runs does not trust it",
-                ca.serial
+                ca.anchor.serial
             ),
             "Restore it from a backup; nothing is issued meanwhile.",
         ));
     }
-    let course = ca.map(|ca| ca::course(observed, ca)).transpose()?;
-    let signer = course.as_ref().map(Course::signer);
-    if let Some(ended) = signer.filter(|ca| now >= ca.not_after) {
-        return Err(Blocker::new(
-            "CaExpired",
-            format!(
-                "the CA in Secret {authority} ended on {}, and every certificate with it",
-                ended.not_after
-            ),
-            anew(name),
-        ));
-    }
-    let mut actions = Vec::new();
-    let rotate = &observed.resource.spec.rotate;
-    if ca.is_none() {
-        // What was asked for before there was a CA is answered by the first one.
-        let word = |word: &Option<String>| word.clone().unwrap_or_default();
-        let notes = [
-            (ANNOTATION_ROTATION, word(&rotate.ca)),
-            (ANNOTATION_EMERGENCY, word(&rotate.ca_emergency)),
-        ];
-        actions.push(Action::IssueCa {
-            metadata: Box::new(metadata(observed, &authority, "ca", &notes)),
-            common_name: format!("{name}.{}.tikv-security CA", observed.namespace()),
-            duration: desired.ca_duration,
-        });
-    }
-    let rotation = rotate.certificates.clone().unwrap_or_default();
-    let first = Anchor {
-        secret: authority,
-        serial: None,
+    Ok(ca)
+}
+
+/// Writes down how the CA is reached now, when only that has changed.
+fn moved(
+    observed: &Observed,
+    desired: &Desired,
+    course: &Course<'_>,
+    anchor: &Anchor,
+) -> Option<Action> {
+    let still = course.step().is_none() && ca::source(observed, course.signer()) == Source::Moved;
+    let secret = observed.secrets.get(&anchor.secret)?;
+    let note = |key| {
+        annotation(&secret.metadata, key)
+            .unwrap_or_default()
+            .to_owned()
     };
-    let anchors = course.as_ref().map(Course::anchors);
-    let (authority, beside) = anchors.unwrap_or((first, Vec::new()));
-    for part in Part::ALL {
-        let spec = leaf(observed, desired, part, tikv, pd);
-        if course
-            .as_ref()
-            .is_none_or(|course| due(observed, desired, part, &spec, course, &rotation, now))
-        {
-            let secret = part.secret(name);
-            let notes = [(ANNOTATION_ROTATION, rotation.clone())];
-            actions.push(Action::IssueLeaf {
-                metadata: Box::new(metadata(observed, &secret, part.name(), &notes)),
-                authority: authority.clone(),
-                beside: beside.clone(),
-                spec,
-            });
-        }
-    }
-    Ok(actions)
+    let notes = [ANNOTATION_ROTATION, ANNOTATION_EMERGENCY].map(|key| (key, note(key)));
+    still.then(|| Action::RefreshCa {
+        metadata: Box::new(metadata(observed, &anchor.secret, "ca", &notes)),
+        anchor: anchor.clone(),
+        issuer: Box::new(desired.issuer.clone()),
+    })
 }
 
 /// The CA's end, when it is near.
@@ -134,12 +190,12 @@ pub fn authority_end(
     now: Timestamp,
 ) -> Option<AuthorityEnd> {
     let authority = authority_secret(observed.name());
-    let present = ca::certificate(observed, &authority)?;
+    let present = ca::authority(observed, &authority)?;
     // Once the next one signs, the end of this one is no matter.
     let course = ca::course(observed, present).ok();
     let ca = course.as_ref().map_or(present, Course::signer);
     let desired = desired?;
-    let left = ca.not_after.duration_since(now);
+    let left = ca.ends.duration_since(now);
     let near = desired.leaf_duration.saturating_add(desired.renew_before);
     let pressing = left <= desired.renew_before;
     let follows = if pressing {
@@ -151,7 +207,7 @@ pub fn authority_end(
         pressing,
         text: format!(
             "The CA in Secret {authority} ends on {}: {follows}. Its rotation should have begun by itself: see status.certificateAuthority.waitsFor. Where it can not: {}",
-            ca.not_after,
+            ca.ends,
             anew(observed.name())
         ),
     })
@@ -225,6 +281,7 @@ pub fn leaf(
         dns,
         ips,
         duration: desired.leaf_duration,
+        key: desired.key_algorithm,
     }
 }
 
@@ -233,11 +290,11 @@ pub fn statuses(observed: &Observed, desired: Option<&Desired>) -> Vec<Certifica
     let name = observed.name();
     let authority = authority_secret(name);
     let mut all = Vec::new();
-    if let Some(SecretContent::Authority(info)) = content(observed, &authority) {
+    if let Some(SecretContent::Authority(ca)) = content(observed, &authority) {
         all.push(CertificateStatus {
             name: authority,
-            serial: info.serial.clone(),
-            not_after: info.not_after,
+            serial: ca.anchor.serial.clone(),
+            not_after: ca.ends,
             renew_at: None,
             served: None,
             not_served: Vec::new(),
@@ -252,8 +309,7 @@ pub fn statuses(observed: &Observed, desired: Option<&Desired>) -> Vec<Certifica
             name: secret,
             serial: certificate.serial.clone(),
             not_after: certificate.not_after,
-            renew_at: desired
-                .and_then(|desired| certificate.not_after.checked_sub(desired.renew_before).ok()),
+            renew_at: desired.map(|desired| renewal(certificate, desired.renew_before)),
             served: None,
             not_served: Vec::new(),
         };
@@ -302,7 +358,17 @@ fn prove(
     }
 }
 
-fn due(
+/// What a leaf lacks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Nothing,
+    /// Other CAs beside it.
+    Trust,
+    /// Another leaf.
+    Leaf,
+}
+
+fn need(
     observed: &Observed,
     desired: &Desired,
     part: Part,
@@ -310,37 +376,40 @@ fn due(
     course: &Course<'_>,
     rotation: &str,
     now: Timestamp,
-) -> bool {
+) -> Need {
     let Some(secret) = observed.secrets.get(&part.secret(observed.name())) else {
-        return true;
+        return Need::Leaf;
     };
     let SecretContent::Leaf {
         certificate,
         trusts,
+        root,
     } = &secret.content
     else {
-        return true;
+        return Need::Leaf;
     };
-    let renew_at = certificate
-        .not_after
-        .checked_sub(desired.renew_before)
-        .unwrap_or(now);
     // A leaf that ends with its CA can not be made to last longer.
-    let can_last_longer = certificate.not_after < course.signer().not_after;
+    let can_last_longer = certificate.not_after < course.signer().ends;
+    let suits = course.suits(root, trusts);
     let revoked = || {
         let record = revocation::known(observed);
         record.is_some_and(|record| record.revokes(&certificate.serial))
     };
-    (now >= renew_at && can_last_longer)
+    let other = (now >= renewal(certificate, desired.renew_before) && can_last_longer)
         || revoked()
-        || !course.suits(certificate, trusts)
+        || certificate.key_algorithm != Some(spec.key)
         || certificate.common_name.as_deref() != Some(spec.common_name.as_str())
         || !spec.dns.is_subset(&certificate.dns)
         || !spec.ips.is_subset(&certificate.ips)
         || annotation(&secret.metadata, ANNOTATION_ROTATION).unwrap_or_default() != rotation
         || (observed.resource.spec.drift == DriftPolicy::Correct
             && annotation(&secret.metadata, ANNOTATION_APPLIED)
-                .is_some_and(|serial| serial != certificate.serial))
+                .is_some_and(|serial| serial != certificate.serial));
+    match (suits, other) {
+        (true, false) => Need::Nothing,
+        (false, false) if course.leaf_stays() && course.signed(root) => Need::Trust,
+        _ => Need::Leaf,
+    }
 }
 
 /// Objects of our names that somebody else made are never written over.

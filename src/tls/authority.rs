@@ -1,35 +1,61 @@
-//! Our own certificate authority: ECDSA P-256, which every version of TiKV and PD takes (facts, TLS §3.2).
+//! A certificate authority whose key is at hand, or in a service that signs what it is given: ECDSA P-256 when it is made here, which
+//! every version of TiKV and PD takes (facts, TLS §3.2).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
-    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
-    Issuer, KeyPair, KeyUsagePurpose, SanType, SerialNumber,
+    BasicConstraints, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SerialNumber,
+    SignatureAlgorithm, SigningKey,
 };
-use time::OffsetDateTime;
-use zeroize::Zeroize;
 
+use super::anchor::CaCertificates;
+use super::key::OwnedKey;
 use super::leaf::{IssuedLeaf, LeafSpec, LeafUse};
-use super::parse::{CertificateInfo, ParseError, parse_one};
+use super::parse::{CertificateInfo, ParseError};
 use super::private::PrivatePem;
+pub use super::request::CLOCK_SKEW;
+use super::request::{leaf, named};
 use super::revocation::{Pointers, serial_bytes};
-
-/// Certificates begin this much before their issue, for nodes whose clock is behind.
-pub const CLOCK_SKEW: SignedDuration = SignedDuration::from_mins(5);
+use crate::api::v1alpha1::KeyAlgorithm;
 
 /// A leaf that would live shorter than this is not worth being issued: the authority is at its end.
 const SHORTEST: Duration = Duration::from_mins(1);
 
 /// A certificate authority that can sign.
+#[derive(Clone)]
 pub struct Authority {
-    certificate_pem: String,
-    info: CertificateInfo,
-    key: OwnedKey,
+    certificates: CaCertificates,
+    key: Arc<Key>,
     /// Where the leaves say that revoked ones are listed.
     pointers: Option<Pointers>,
     /// Serial number of the next leaf, hexadecimal; a random one when absent.
     number: Option<String>,
+}
+
+/// The key of an authority that never leaves the service that holds it.
+pub trait RemoteKey: Send + Sync {
+    /// Subject public key info, DER.
+    fn public_key(&self) -> &[u8];
+    /// The algorithm, with its hash.
+    fn algorithm(&self) -> RemoteAlgorithm;
+    /// Signs a message, hashing it; the signature as X.509 has it. May block. What went wrong is kept by whoever implements it.
+    fn sign(&self, message: &[u8]) -> Option<Vec<u8>>;
+}
+
+/// With what a remote key signs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RemoteAlgorithm {
+    /// ECDSA on P-256 with SHA-256.
+    EcdsaP256,
+    /// RSA, PKCS#1 v1.5, with SHA-256.
+    Rsa,
+}
+
+enum Key {
+    Own(OwnedKey),
+    Remote(Remote),
 }
 
 /// Why a certificate could not be issued.
@@ -38,8 +64,11 @@ pub enum IssueError {
     /// The stored authority can not be read.
     #[error("the CA certificate can not be used: {0}")]
     Certificate(#[from] ParseError),
+    /// The chain is not whole.
+    #[error("the chain of the CA can not be used: {0}")]
+    Chain(&'static str),
     /// The stored key can not be read.
-    #[error("the CA key can not be used: it is not a PKCS#8 private key in PEM")]
+    #[error("the CA key can not be used: it is not a private key in PEM")]
     Key,
     /// Key and certificate do not belong together.
     #[error("the CA key does not belong to the CA certificate")]
@@ -62,6 +91,9 @@ pub enum IssueError {
     /// A name or address that can not be encoded.
     #[error("it can not be encoded: {0}")]
     Encoding(#[from] der::Error),
+    /// The key is in a service that signs certificates alone.
+    #[error("the key of this CA is elsewhere, and what it signed is revoked there")]
+    Elsewhere,
     /// A moment out of range.
     #[error("{0} can not be written into a certificate")]
     Time(Timestamp),
@@ -74,47 +106,68 @@ impl Authority {
         now: Timestamp,
         duration: SignedDuration,
     ) -> Result<Self, IssueError> {
-        let key = OwnedKey(KeyPair::generate()?);
-        let mut params = params(
-            common_name,
-            now,
-            now.saturating_add(duration).unwrap_or(now),
-        )?;
+        let key = OwnedKey::generate(KeyAlgorithm::EcdsaP256)?;
+        Self::signed_by_itself(common_name, now, duration, Key::Own(key))
+    }
+
+    /// Makes the certificate of a new authority whose key is elsewhere.
+    pub fn generate_remote(
+        common_name: &str,
+        now: Timestamp,
+        duration: SignedDuration,
+        key: Arc<dyn RemoteKey>,
+    ) -> Result<Self, IssueError> {
+        Self::signed_by_itself(common_name, now, duration, Key::Remote(Remote::of(key)?))
+    }
+
+    fn signed_by_itself(
+        common_name: &str,
+        now: Timestamp,
+        duration: SignedDuration,
+        key: Key,
+    ) -> Result<Self, IssueError> {
+        let end = now.saturating_add(duration).unwrap_or(now);
+        let mut params = named(common_name, now, end)?;
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        let certificate_pem = params.self_signed(&key.0)?.pem();
-        let info = parse_one(certificate_pem.as_bytes())?;
-        Ok(Self {
-            certificate_pem,
-            info,
-            key,
+        let certificate = params.self_signed(&key)?.pem();
+        let certificates = CaCertificates::parse(certificate.as_bytes(), None)?;
+        Ok(Self::of(certificates, key))
+    }
+
+    fn of(certificates: CaCertificates, key: Key) -> Self {
+        Self {
+            certificates,
+            key: Arc::new(key),
             pointers: None,
             number: None,
-        })
+        }
+    }
+
+    /// Takes up a stored authority that signed itself.
+    pub fn from_pem(certificate_pem: &[u8], key_pem: &[u8]) -> Result<Self, IssueError> {
+        Self::stored(CaCertificates::parse(certificate_pem, None)?, key_pem)
     }
 
     /// Takes up a stored authority.
-    pub fn from_pem(certificate_pem: &[u8], key_pem: &[u8]) -> Result<Self, IssueError> {
-        let info = parse_one(certificate_pem)?;
-        let key = std::str::from_utf8(key_pem)
-            .ok()
-            .and_then(|text| KeyPair::from_pem(text).ok())
-            .map(OwnedKey)
-            .ok_or(IssueError::Key)?;
-        if !info.is_ca {
-            return Err(IssueError::NotAnAuthority);
-        }
-        if info.public_key != rcgen::PublicKeyData::subject_public_key_info(&key.0) {
+    pub fn stored(certificates: CaCertificates, key_pem: &[u8]) -> Result<Self, IssueError> {
+        let key = OwnedKey::parse(key_pem).ok_or(IssueError::Key)?;
+        Self::with(certificates, Key::Own(key))
+    }
+
+    /// Takes up a stored authority whose key is elsewhere.
+    pub fn remote(
+        certificates: CaCertificates,
+        key: Arc<dyn RemoteKey>,
+    ) -> Result<Self, IssueError> {
+        Self::with(certificates, Key::Remote(Remote::of(key)?))
+    }
+
+    fn with(certificates: CaCertificates, key: Key) -> Result<Self, IssueError> {
+        if certificates.signer().public_key != key.subject_public_key_info() {
             return Err(IssueError::KeyMismatch);
         }
-        let certificate_pem = String::from_utf8_lossy(certificate_pem).into_owned();
-        Ok(Self {
-            certificate_pem,
-            info,
-            key,
-            pointers: None,
-            number: None,
-        })
+        Ok(Self::of(certificates, key))
     }
 
     /// The same, whose leaves say where revoked ones are listed.
@@ -129,24 +182,40 @@ impl Authority {
         Self { number, ..self }
     }
 
-    /// What signs CRLs and answers of OCSP.
-    pub(super) fn signing_key(&self) -> &KeyPair {
-        &self.key.0
+    /// What signs CRLs and answers of OCSP. A key elsewhere signs certificates alone.
+    pub(super) fn signing_key(&self) -> Result<&KeyPair, IssueError> {
+        match &*self.key {
+            Key::Own(key) => Ok(&key.0),
+            Key::Remote(_) => Err(IssueError::Elsewhere),
+        }
     }
 
-    /// The CA certificate.
+    /// By what this CA is told from others: the serial number of the certificate that is trusted.
+    pub fn id(&self) -> &str {
+        &self.certificates.anchor().serial
+    }
+
+    /// Its certificates.
+    pub fn certificates(&self) -> &CaCertificates {
+        &self.certificates
+    }
+
+    /// The certificate that is to be trusted.
     pub fn certificate_pem(&self) -> &str {
-        &self.certificate_pem
+        self.certificates.anchor_pem()
     }
 
-    /// The CA key, for the Secret that stores it.
-    pub fn key_pem(&self) -> PrivatePem {
-        PrivatePem::new(self.key.0.serialize_pem().into_bytes())
+    /// The CA key, for the Secret that stores it; `None` when it is elsewhere.
+    pub fn key_pem(&self) -> Option<PrivatePem> {
+        match &*self.key {
+            Key::Own(key) => Some(key.pem()),
+            Key::Remote(_) => None,
+        }
     }
 
-    /// What the CA certificate says.
+    /// What the certificate of the signer says.
     pub fn info(&self) -> &CertificateInfo {
-        &self.info
+        self.certificates.signer()
     }
 
     /// Issues a leaf for a component, which is server and client, under a new key. It never outlives the authority.
@@ -161,81 +230,71 @@ impl Authority {
         what_for: LeafUse,
         now: Timestamp,
     ) -> Result<IssuedLeaf, IssueError> {
+        let ends = self.certificates.ends();
         let wanted = now.saturating_add(spec.duration).unwrap_or(now);
-        let not_after = wanted.min(self.info.not_after);
+        let not_after = wanted.min(ends);
         if not_after < now.saturating_add(SHORTEST).unwrap_or(now) {
-            return Err(IssueError::AuthorityExpired(self.info.not_after));
+            return Err(IssueError::AuthorityExpired(ends));
         }
-        let mut params = params(&spec.common_name, now, not_after)?;
-        params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages = match what_for {
-            LeafUse::Both => vec![
-                ExtendedKeyUsagePurpose::ServerAuth,
-                ExtendedKeyUsagePurpose::ClientAuth,
-            ],
-            LeafUse::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
-        };
-        params.use_authority_key_identifier_extension = true;
+        let mut params = leaf(spec, what_for, now, not_after)?;
         if let Some(number) = &self.number {
             params.serial_number = Some(SerialNumber::from_slice(&serial_bytes(number)?));
         }
         if let Some(pointers) = &self.pointers {
             pointers.write(&mut params)?;
         }
-        for name in &spec.dns {
-            let dns = name
-                .clone()
-                .try_into()
-                .map_err(|_| IssueError::Name(name.clone()))?;
-            params.subject_alt_names.push(SanType::DnsName(dns));
-        }
-        let ips = spec.ips.iter().copied().map(SanType::IpAddress);
-        params.subject_alt_names.extend(ips);
-
-        let key = OwnedKey(KeyPair::generate()?);
-        let issuer = Issuer::from_ca_cert_pem(&self.certificate_pem, &self.key.0)?;
-        let certificate_pem = params.signed_by(&key.0, &issuer)?.pem();
+        let key = OwnedKey::generate(spec.key)?;
+        let issuer = Issuer::from_ca_cert_pem(self.certificates.chain_pem(), &*self.key)?;
+        let certificate = params.signed_by(&key.0, &issuer)?.pem();
         Ok(IssuedLeaf {
-            certificate_pem,
-            key_pem: PrivatePem::new(key.0.serialize_pem().into_bytes()),
+            certificate_pem: certificate + self.certificates.intermediates_pem(),
+            key_pem: key.pem(),
         })
     }
 }
 
-/// A key pair whose serialised form is wiped on drop.
-struct OwnedKey(KeyPair);
+/// A key elsewhere, in the form that the library takes.
+struct Remote {
+    key: Arc<dyn RemoteKey>,
+    /// The key itself, without what says of which algorithm it is.
+    bits: Vec<u8>,
+}
 
-impl Drop for OwnedKey {
-    fn drop(&mut self) {
-        self.0.zeroize();
+impl Remote {
+    fn of(key: Arc<dyn RemoteKey>) -> Result<Self, IssueError> {
+        let info = rcgen::SubjectPublicKeyInfo::from_der(key.public_key())?;
+        let bits = info.der_bytes().to_vec();
+        Ok(Self { key, bits })
     }
 }
 
-fn params(
-    common_name: &str,
-    now: Timestamp,
-    not_after: Timestamp,
-) -> Result<CertificateParams, IssueError> {
-    let mut params = CertificateParams::default();
-    params.distinguished_name = DistinguishedName::new();
-    params
-        .distinguished_name
-        .push(DnType::CommonName, common_name);
-    params.not_before = moment(now.saturating_sub(CLOCK_SKEW).unwrap_or(now))?;
-    params.not_after = moment(not_after)?;
-    params.serial_number = Some(serial()?);
-    Ok(params)
+impl PublicKeyData for Key {
+    fn der_bytes(&self) -> &[u8] {
+        match self {
+            Self::Own(key) => key.0.der_bytes(),
+            Self::Remote(remote) => &remote.bits,
+        }
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        match self {
+            Self::Own(key) => PublicKeyData::algorithm(&key.0),
+            Self::Remote(remote) => match remote.key.algorithm() {
+                RemoteAlgorithm::EcdsaP256 => &rcgen::PKCS_ECDSA_P256_SHA256,
+                RemoteAlgorithm::Rsa => &rcgen::PKCS_RSA_SHA256,
+            },
+        }
+    }
 }
 
-/// 127 random bits: positive, and long enough never to meet again.
-fn serial() -> Result<SerialNumber, IssueError> {
-    let mut bytes = [0_u8; 16];
-    getrandom::fill(&mut bytes).map_err(IssueError::Random)?;
-    bytes[0] = (bytes[0] & 0x7f) | 0x40;
-    Ok(SerialNumber::from_slice(&bytes))
-}
-
-pub(super) fn moment(at: Timestamp) -> Result<OffsetDateTime, IssueError> {
-    OffsetDateTime::from_unix_timestamp(at.as_second()).map_err(|_| IssueError::Time(at))
+impl SigningKey for Key {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        match self {
+            Self::Own(key) => key.0.sign(message),
+            Self::Remote(remote) => {
+                let signature = remote.key.sign(message);
+                signature.ok_or(rcgen::Error::RemoteKeyError)
+            }
+        }
+    }
 }

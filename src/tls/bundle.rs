@@ -6,7 +6,7 @@ use rustls::pki_types::{PrivateKeyDer, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 
 use super::client::{provider, roots};
-use super::leaf::LeafSpec;
+use super::leaf::{LeafSpec, LeafUse};
 use super::parse::{CertificateInfo, ParseError, ders, parse_all, parse_one};
 use super::private::PrivatePem;
 
@@ -59,6 +59,12 @@ pub enum BundleProblem {
     /// One of the usages is missing.
     #[error("tls.crt may not be used both by a server and by a client")]
     Usage,
+    /// Whoever has the key of a client could pass for a store.
+    #[error("tls.crt is for a client and may be used by a server too")]
+    ServerUsage,
+    /// Another kind of key.
+    #[error("tls.crt has a key of another kind than was asked for")]
+    KeyAlgorithm,
     /// Not a client's.
     #[error("tls.crt may not be used by a client")]
     ClientUsage,
@@ -99,18 +105,31 @@ impl TlsSet {
         now: Timestamp,
     ) -> Result<CertificateInfo, BundleProblem> {
         let leaf = self.check(now)?;
-        let found = leaf.common_name.clone().unwrap_or_default();
-        if found != spec.common_name {
-            return Err(BundleProblem::CommonName {
-                found,
-                wanted: spec.common_name.clone(),
-            });
+        has(&leaf, spec)?;
+        Ok(leaf)
+    }
+
+    /// Checks a set that was just made: the names of `spec` are all there, its key is of the kind that was asked for, and it may be used
+    /// for what it is to be used, and by a client's key for nothing else.
+    pub fn check_order(
+        &self,
+        spec: &LeafSpec,
+        what_for: LeafUse,
+        now: Timestamp,
+    ) -> Result<CertificateInfo, BundleProblem> {
+        let leaf = match what_for {
+            LeafUse::Both => self.check_against(spec, now)?,
+            LeafUse::Client => {
+                let leaf = self.check_client(now)?;
+                has(&leaf, spec)?;
+                leaf
+            }
+        };
+        if what_for == LeafUse::Client && leaf.server_auth {
+            return Err(BundleProblem::ServerUsage);
         }
-        if let Some(name) = spec.dns.difference(&leaf.dns).next() {
-            return Err(BundleProblem::MissingName(name.clone()));
-        }
-        if let Some(ip) = spec.ips.difference(&leaf.ips).next() {
-            return Err(BundleProblem::MissingName(ip.to_string()));
+        if leaf.key_algorithm != Some(spec.key) {
+            return Err(BundleProblem::KeyAlgorithm);
         }
         Ok(leaf)
     }
@@ -142,6 +161,24 @@ impl TlsSet {
             .map(|_| ())
             .map_err(|error| untrusted(&error))
     }
+}
+
+/// Whether the names are all there.
+fn has(leaf: &CertificateInfo, spec: &LeafSpec) -> Result<(), BundleProblem> {
+    let found = leaf.common_name.clone().unwrap_or_default();
+    if found != spec.common_name {
+        return Err(BundleProblem::CommonName {
+            found,
+            wanted: spec.common_name.clone(),
+        });
+    }
+    if let Some(name) = spec.dns.difference(&leaf.dns).next() {
+        return Err(BundleProblem::MissingName(name.clone()));
+    }
+    if let Some(ip) = spec.ips.difference(&leaf.ips).next() {
+        return Err(BundleProblem::MissingName(ip.to_string()));
+    }
+    Ok(())
 }
 
 /// The moment in the form that rustls takes.

@@ -169,6 +169,7 @@ mod tests {
     use openssl::pkcs12::Pkcs12;
 
     use super::*;
+    use crate::api::v1alpha1::KeyAlgorithm;
     use crate::tls::authority::Authority;
     use crate::tls::bundle::BundleProblem;
     use crate::tls::leaf::{LeafSpec, LeafUse};
@@ -184,6 +185,7 @@ mod tests {
             dns: ["orders.shop.client.tikv-security".into()].into(),
             ips: BTreeSet::new(),
             duration: DAY,
+            key: KeyAlgorithm::EcdsaP256,
         };
         let leaf = ca.issue_for(&spec, what_for, now).unwrap();
         TlsSet {

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use jiff::SignedDuration;
 
 use super::private::PrivatePem;
+use crate::api::v1alpha1::KeyAlgorithm;
 
 /// A leaf to be issued. Every leaf of a component carries both key usages, because each component is server and
 /// client with one file pair (facts, TLS §3.1), and a common name, because TiKV refuses callers
@@ -20,6 +21,8 @@ pub struct LeafSpec {
     pub ips: BTreeSet<IpAddr>,
     /// Wanted validity; cut where the authority ends.
     pub duration: SignedDuration,
+    /// Kind of the key.
+    pub key: KeyAlgorithm,
 }
 
 /// What a leaf may be used for.
@@ -34,7 +37,7 @@ pub enum LeafUse {
 /// A certificate with its key, as PEM.
 #[derive(Clone, Debug)]
 pub struct IssuedLeaf {
-    /// The certificate.
+    /// The certificate and, after it, its intermediates.
     pub certificate_pem: String,
     /// Its private key, PKCS#8.
     pub key_pem: PrivatePem,

@@ -8,6 +8,10 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
+use x509_parser::public_key::PublicKey;
+use x509_parser::x509::SubjectPublicKeyInfo;
+
+use crate::api::v1alpha1::KeyAlgorithm;
 
 /// What a certificate says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +40,8 @@ pub struct CertificateInfo {
     pub client_auth: bool,
     /// Subject public key info, DER.
     pub public_key: Vec<u8>,
+    /// Kind of the key; `None` for one that no leaf of ours has.
+    pub key_algorithm: Option<KeyAlgorithm>,
 }
 
 /// Why bytes are not a certificate.
@@ -120,7 +126,27 @@ pub fn parse_der(der: &[u8]) -> Result<CertificateInfo, ParseError> {
         server_auth: usage.is_none_or(|usage| usage.any || usage.server_auth),
         client_auth: usage.is_none_or(|usage| usage.any || usage.client_auth),
         public_key: certificate.public_key().raw.to_vec(),
+        key_algorithm: algorithm(certificate.public_key()),
     })
+}
+
+/// Kind of a public key (subject public key info, DER); `None` for one that no leaf or CA of ours has.
+pub fn key_algorithm(public_key: &[u8]) -> Option<KeyAlgorithm> {
+    let (_, info) = SubjectPublicKeyInfo::from_der(public_key).ok()?;
+    algorithm(&info)
+}
+
+fn algorithm(key: &SubjectPublicKeyInfo<'_>) -> Option<KeyAlgorithm> {
+    match key.parsed().ok()? {
+        PublicKey::EC(point) if point.key_size() == 256 => Some(KeyAlgorithm::EcdsaP256),
+        PublicKey::RSA(key) => match key.key_size() {
+            2048 => Some(KeyAlgorithm::Rsa2048),
+            3072 => Some(KeyAlgorithm::Rsa3072),
+            4096 => Some(KeyAlgorithm::Rsa4096),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 fn serial(bytes: &[u8]) -> String {

@@ -13,6 +13,7 @@ use super::leaf::LeafSpec;
 use super::parse::{ParseError, parse_one};
 use super::private::PrivatePem;
 use super::probe::{ProbeError, Protocol, probe};
+use crate::api::v1alpha1::KeyAlgorithm;
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -31,6 +32,7 @@ fn spec() -> LeafSpec {
         dns: ["basic-tikv.ns.svc".into(), "*.basic-tikv-peer".into()].into(),
         ips: [IpAddr::from(Ipv4Addr::LOCALHOST)].into(),
         duration: DAY,
+        key: KeyAlgorithm::EcdsaP256,
     }
 }
 
@@ -109,7 +111,7 @@ fn leaf_never_outlives_its_authority() {
 #[test]
 fn stored_authority_goes_on_signing() {
     let made = authority();
-    let key = made.key_pem();
+    let key = made.key_pem().unwrap();
     let again = Authority::from_pem(made.certificate_pem().as_bytes(), key.expose()).unwrap();
     let mut set = set(&again, &spec());
     set.ca = made.certificate_pem().as_bytes().to_vec();
@@ -119,7 +121,10 @@ fn stored_authority_goes_on_signing() {
 #[test]
 fn authority_with_wrong_key_is_refused() {
     let (one, other) = (authority(), authority());
-    let mixed = Authority::from_pem(one.certificate_pem().as_bytes(), other.key_pem().expose());
+    let mixed = Authority::from_pem(
+        one.certificate_pem().as_bytes(),
+        other.key_pem().unwrap().expose(),
+    );
     assert!(matches!(mixed.err(), Some(IssueError::KeyMismatch)));
     let garbage = Authority::from_pem(one.certificate_pem().as_bytes(), b"\xff");
     assert!(matches!(garbage.err(), Some(IssueError::Key)));

@@ -16,6 +16,7 @@ use openssl::rsa::Rsa;
 use openssl::sign::Signer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tikv_security::api::v1alpha1::KeyAlgorithm;
 use tikv_security::crypto::secret::SecretBytes;
 use tikv_security::kms::vault::{Auth, Settings, Source, VaultTransit};
 use tikv_security::tls::authority::Authority;
@@ -288,6 +289,11 @@ impl OpenBao {
         Source::File(self.directory.path().join("ca.crt"))
     }
 
+    /// The same, in PEM.
+    pub fn trusted_pem(&self) -> String {
+        std::fs::read_to_string(self.directory.path().join("ca.crt")).unwrap()
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()
@@ -321,6 +327,7 @@ fn configuration(directory: &TempDir, plain: u16, secure: u16) -> PathBuf {
         dns: ["localhost".to_owned()].into(),
         ips: ["127.0.0.1".parse().unwrap()].into(),
         duration: day,
+        key: KeyAlgorithm::EcdsaP256,
     };
     let leaf = authority.issue(&spec, now).unwrap();
     std::fs::write(at("ca.crt"), authority.certificate_pem()).unwrap();

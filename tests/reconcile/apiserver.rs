@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use jiff::{SignedDuration, Timestamp};
 use kube::config::{AuthInfo, Config};
 use tempfile::TempDir;
+use tikv_security::api::v1alpha1::KeyAlgorithm;
 use tikv_security::tls::authority::Authority;
 use tikv_security::tls::leaf::LeafSpec;
 
@@ -192,6 +193,7 @@ fn write_keys(dir: &Path) -> Vec<u8> {
         dns: ["localhost".to_owned()].into(),
         ips: ["127.0.0.1".parse().unwrap()].into(),
         duration: day,
+        key: KeyAlgorithm::EcdsaP256,
     };
     let leaf = authority.issue(&spec, now).unwrap();
     fs::write(dir.join("serving.crt"), leaf.certificate_pem).unwrap();

@@ -65,6 +65,11 @@ impl Calls {
         self.faults.lock().unwrap().insert(k, fault);
     }
 
+    /// Nothing goes wrong from now on.
+    pub fn heal(&self) {
+        self.faults.lock().unwrap().clear();
+    }
+
     /// The answer of the `k`th call from now never arrives, though the server did it.
     pub fn cut_after(&self, k: usize) {
         self.fail(k, Fault::CutAfter);

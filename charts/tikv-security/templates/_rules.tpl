@@ -38,6 +38,12 @@ Lists and watches ask for metadata only, of objects that carry our label; RBAC c
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, list, watch, create, patch]
+{{- if .Values.certManager.enabled }}
+# Certificates of an issuer of cert-manager: a request is made, awaited and taken back.
+- apiGroups: [cert-manager.io]
+  resources: [certificaterequests]
+  verbs: [create, get, list, watch, delete]
+{{- end }}
 # Which volume is whose; metadata only.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::duration::GoDuration;
 use super::encryption::SecretKeyRef;
+use super::issuer::KeyAlgorithm;
 use super::revocation::RevocationReason;
 
 /// A certificate with which an application is a client of a TiKV cluster, in a Secret of the application's namespace,
@@ -49,6 +50,9 @@ pub struct TikvClientCertificateSpec {
     #[serde(default = "duration")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('10m') && duration(self) <= duration('87600h')").message("duration must be between 10m and 87600h; 720h is usual"))]
     pub duration: GoDuration,
+    /// Kind of its key.
+    #[serde(default)]
+    pub key_algorithm: KeyAlgorithm,
     /// How long before its end the certificate is renewed; up to a tenth earlier, so that certificates that were made
     /// together are not renewed together. Absent: a third of `duration`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

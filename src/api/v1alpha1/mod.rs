@@ -6,6 +6,7 @@ mod clients;
 mod cluster;
 mod duration;
 mod encryption;
+mod issuer;
 mod master_key;
 mod pkcs11;
 mod policy;
@@ -31,6 +32,10 @@ pub use encryption::{
     AwsKms, AzureKeyVault, Encryption, FileMasterKey, GcpKms, GcpVendor, MasterKey, Reencryption,
     ReencryptionLimits, ReencryptionMode, ReencryptionPolicy, SecretKeyRef, SecretRef,
 };
+pub use issuer::{
+    CertManagerIssuer, CertManagerRef, Issuer, IssuerChoice, IssuerKind, KeyAlgorithm, KmsIssuer,
+    Pkcs11Issuer, SelfSigned, VaultIssuer,
+};
 pub use master_key::MasterKeyChoice;
 pub use pkcs11::Pkcs11;
 pub use policy::{
@@ -48,7 +53,7 @@ pub use status::{
     RolloutPhase, RolloutStatus, RotationKind, RotationRecord, TikvSecurityStatus, condition,
     reason,
 };
-pub use tls::{Issuer, SelfSigned, Tls};
+pub use tls::Tls;
 pub use vault::{VaultAppRole, VaultAuth, VaultAuthChoice, VaultKubernetes, VaultTransit};
 pub use verification::{Cron, Verification};
 pub use volume::{

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::duration::GoDuration;
 use super::encryption::ReencryptionPolicy;
+use super::issuer::{IssuerKind, KeyAlgorithm};
 use super::security::Environment;
 use crate::api::method::Method;
 
@@ -67,6 +68,14 @@ pub struct TlsPolicy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[x_kube(validation = Rule::new("duration(self) >= duration('10m')").message("maxDuration must be at least 10m, the shortest validity of a leaf certificate; 2160h is usual"))]
     pub max_duration: Option<GoDuration>,
+    /// Allowed kinds of `tls.issuer`. Absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 6))]
+    pub issuers: Option<Vec<IssuerKind>>,
+    /// Allowed values of `tls.keyAlgorithm`. Absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4))]
+    pub key_algorithms: Option<Vec<KeyAlgorithm>>,
 }
 
 /// What `encryption` must satisfy.

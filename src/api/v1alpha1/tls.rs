@@ -6,16 +6,23 @@ use serde::{Deserialize, Serialize};
 use super::authority::CaRotationPolicy;
 use super::clients::{ClientPolicy, Trust};
 use super::duration::GoDuration;
+use super::issuer::{Issuer, KeyAlgorithm};
 use super::revocation::RevocationPolicy;
 
-/// Mutual TLS between all parts of the cluster and its clients. ECDSA P-256 keys.
+/// Mutual TLS between all parts of the cluster and its clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[x_kube(validation = Rule::new("!has(self.issuer.selfSigned) || duration(self.issuer.selfSigned.caDuration) >= duration(self.duration) + duration(self.renewBefore)").message("caDuration must be at least duration and renewBefore together, otherwise certificates would end with their CA; with duration 720h write caDuration 87600h"))]
+#[x_kube(validation = Rule::new("!has(self.issuer.kms) || duration(self.issuer.kms.caDuration) >= duration(self.duration) + duration(self.renewBefore)").message("caDuration must be at least duration and renewBefore together, otherwise certificates would end with their CA; with duration 720h write caDuration 87600h"))]
+#[x_kube(validation = Rule::new("!has(self.issuer.pkcs11) || duration(self.issuer.pkcs11.caDuration) >= duration(self.duration) + duration(self.renewBefore)").message("caDuration must be at least duration and renewBefore together, otherwise certificates would end with their CA; with duration 720h write caDuration 87600h"))]
 #[x_kube(validation = Rule::new("duration(self.renewBefore) < duration(self.duration)").message("renewBefore must be shorter than duration, otherwise each certificate would be renewed at once; with duration 720h write renewBefore 240h"))]
 pub struct Tls {
     /// Who signs. Exactly one.
     pub issuer: Issuer,
+    /// Kind of the keys of all leaf certificates. Another one is a renewal of each; nothing restarts. P-384, P-521 and Ed25519 are not among them:
+    /// TiKV refuses clients with the former two over TLS 1.2, and not every client knows the last.
+    #[serde(default)]
+    pub key_algorithm: KeyAlgorithm,
     /// Validity of the leaf certificates. Longer than the longest outage of a store: a peer keeps trying with the
     /// certificate that it read before.
     #[serde(default = "duration")]
@@ -51,42 +58,10 @@ pub struct Tls {
     pub revocation: Option<RevocationPolicy>,
 }
 
-/// Who signs the certificates.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = Rule::new("has(self.selfSigned)").message("an issuer is needed; write issuer: {selfSigned: {}}"))]
-pub struct Issuer {
-    /// A CA made for this cluster; its key stays in a Secret that no pod mounts.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub self_signed: Option<SelfSigned>,
-}
-
-/// A CA made for this cluster.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct SelfSigned {
-    /// Validity of the CA.
-    #[serde(default = "ca_duration")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1h') && duration(self) <= duration('262800h')").message("caDuration must be between 1h and 262800h; 87600h is usual"))]
-    pub ca_duration: GoDuration,
-}
-
-impl Default for SelfSigned {
-    fn default() -> Self {
-        Self {
-            ca_duration: ca_duration(),
-        }
-    }
-}
-
 fn duration() -> GoDuration {
     GoDuration::hours(720)
 }
 
 fn renew_before() -> GoDuration {
     GoDuration::hours(240)
-}
-
-fn ca_duration() -> GoDuration {
-    GoDuration::hours(87_600)
 }

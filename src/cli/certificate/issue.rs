@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::{CertificateError, read};
-use crate::api::v1alpha1::GoDuration;
+use crate::api::v1alpha1::{GoDuration, KeyAlgorithm};
 use crate::tls::authority::Authority;
 use crate::tls::leaf::LeafSpec;
 
@@ -67,10 +67,11 @@ pub(super) fn run(args: &IssueArgs) -> Result<(), CertificateError> {
             dns: args.dns.iter().cloned().collect(),
             ips: args.ip.iter().copied().collect(),
             duration: args.duration.get(),
+            key: KeyAlgorithm::EcdsaP256,
         },
         now,
     )?;
-    let own_key = args.new_ca.as_ref().map(|_| authority.key_pem());
+    let own_key = args.new_ca.as_ref().and_then(|_| authority.key_pem());
     let mut files: Vec<(&str, u32, &[u8])> = vec![
         ("ca.crt", 0o644, authority.certificate_pem().as_bytes()),
         ("tls.crt", 0o644, leaf.certificate_pem.as_bytes()),

@@ -1,6 +1,7 @@
 //! AWS KMS, and whatever speaks its protocol.
 
 mod classify;
+mod sign;
 
 use std::fmt;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use self::classify::classify;
+pub use self::sign::AwsSigning;
 use super::error::{Class, KmsError, Service};
 use super::provider::{DataKey, Kms};
 use super::rest;

@@ -3,7 +3,11 @@
 
 #[cfg(not(target_feature = "crt-static"))]
 mod classify;
+#[cfg(not(target_feature = "crt-static"))]
+mod der;
 mod pin;
+#[cfg(not(target_feature = "crt-static"))]
+mod sign;
 #[cfg(not(target_feature = "crt-static"))]
 mod token;
 mod wire;
@@ -49,12 +53,22 @@ pub struct Pkcs11 {
     name: String,
 }
 
+/// The public half of a key pair that signs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenKey {
+    /// Subject public key info, DER.
+    pub public_key: Vec<u8>,
+    /// True for RSA, false for ECDSA on P-256.
+    pub rsa: bool,
+}
+
 /// What is asked of the token.
 #[derive(Clone, Copy)]
 enum Asking {
     Description,
     DataKey,
     Unwrapping,
+    Signing,
 }
 
 impl Pkcs11 {
@@ -66,14 +80,34 @@ impl Pkcs11 {
         }
     }
 
-    /// Modules block as long as they like, so a question has a thread of its own.
+    /// The public half of the key pair of this label. Refuses one that may not sign, or that not every TiKV takes.
+    pub async fn signing_key(&self) -> Result<TokenKey, KmsError> {
+        self.work(public_key).await
+    }
+
+    /// The signature of a message under SHA-256: DER of r and s, or the number of RSA.
+    pub async fn sign(&self, message: &[u8]) -> Result<Vec<u8>, KmsError> {
+        let message = message.to_vec();
+        self.work(move |settings| signature(settings, &message))
+            .await
+    }
+
     async fn ask(&self, asking: Asking, wrapped: Vec<u8>) -> Result<Option<DataKey>, KmsError> {
+        self.work(move |settings| answer(settings, asking, &wrapped))
+            .await
+    }
+
+    /// Modules block as long as they like, so a question has a thread of its own.
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Settings) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, KmsError> {
         let turn = TURN.acquire().await;
         let settings = self.settings.clone();
         let work = move || {
             // It is given back when the module has answered, whether somebody still waits for that or not.
             let _turn = turn;
-            answer(&settings, asking, &wrapped)
+            work(&settings)
         };
         let done = tokio::task::spawn_blocking(work).await;
         let done = done.unwrap_or_else(|_| {
@@ -91,16 +125,33 @@ impl Pkcs11 {
 }
 
 #[cfg(not(target_feature = "crt-static"))]
+use self::sign::{public_key, signature};
+#[cfg(not(target_feature = "crt-static"))]
 use self::token::answer;
+
+#[cfg(target_feature = "crt-static")]
+fn answer(settings: &Settings, _: Asking, _: &[u8]) -> Result<Option<DataKey>, Failure> {
+    Err(no_loader(settings))
+}
+
+#[cfg(target_feature = "crt-static")]
+fn public_key(settings: &Settings) -> Result<TokenKey, Failure> {
+    Err(no_loader(settings))
+}
+
+#[cfg(target_feature = "crt-static")]
+fn signature(settings: &Settings, _: &[u8]) -> Result<Vec<u8>, Failure> {
+    Err(no_loader(settings))
+}
 
 /// A static program has no loader.
 #[cfg(target_feature = "crt-static")]
-fn answer(settings: &Settings, _: Asking, _: &[u8]) -> Result<Option<DataKey>, Failure> {
+fn no_loader(settings: &Settings) -> Failure {
     let message = format!(
         "this program is static and can not load {}; it needs the image whose tag ends with -hsm",
         settings.module.display()
     );
-    Err(Failure::new(Class::Malformed, message))
+    Failure::new(Class::Malformed, message)
 }
 
 impl Kms for Pkcs11 {

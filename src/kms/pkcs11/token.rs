@@ -31,9 +31,25 @@ pub(super) fn answer(
     asking: Asking,
     wrapped: &[u8],
 ) -> Result<Option<DataKey>, Failure> {
+    // Before anything is loaded: what is no wrapped key needs no token.
+    let wrapped = match asking {
+        Asking::Unwrapping => Some(Wrapped::parse(wrapped)?),
+        Asking::Description | Asking::DataKey | Asking::Signing => None,
+    };
+    in_session(settings, asking, |session| {
+        operate(session, settings, asking, wrapped.as_ref())
+    })
+}
+
+/// Does work in the token as its user.
+pub(super) fn in_session<T>(
+    settings: &Settings,
+    asking: Asking,
+    work: impl FnOnce(&Session) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let mut modules = MODULES.lock().unwrap_or_else(PoisonError::into_inner);
     let modules = modules.get_or_insert_default();
-    let done = with(modules, settings, asking, wrapped);
+    let done = with(modules, settings, asking, work);
     let gone = matches!(&done, Err(failure) if failure.class == Class::Unavailable);
     // A module often learns of tokens only when it is initialised.
     if gone && let Some(module) = modules.remove(&settings.module) {
@@ -42,18 +58,13 @@ pub(super) fn answer(
     done
 }
 
-fn with(
+fn with<T>(
     modules: &mut HashMap<PathBuf, Module>,
     settings: &Settings,
     asking: Asking,
-    wrapped: &[u8],
-) -> Result<Option<DataKey>, Failure> {
+    work: impl FnOnce(&Session) -> Result<T, Failure>,
+) -> Result<T, Failure> {
     let failed = |error: Error| classify(&error, asking);
-    // Before anything is loaded: what is no wrapped key needs no token.
-    let wrapped = match asking {
-        Asking::Unwrapping => Some(Wrapped::parse(wrapped)?),
-        Asking::Description | Asking::DataKey => None,
-    };
     let module = loaded(modules, &settings.module).map_err(failed)?;
     let slot = slot(&module, &settings.token, asking)?;
     let pin = settings.pin.read(&settings.token)?;
@@ -78,7 +89,7 @@ fn with(
             return Err(failed(error));
         }
     }
-    let done = operate(&session, settings, asking, wrapped.as_ref());
+    let done = work(&session);
     // The session is closed in any case, and with the last one the login ends.
     drop(session.logout());
     done
@@ -142,7 +153,7 @@ fn operate(
             let wrapped = wrapped.to_text().into_bytes();
             Ok(Some(DataKey { plaintext, wrapped }))
         }
-        (Asking::Description | Asking::Unwrapping, _) => Ok(None),
+        (Asking::Description | Asking::Unwrapping | Asking::Signing, _) => Ok(None),
     }
 }
 

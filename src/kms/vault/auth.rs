@@ -8,8 +8,8 @@ use hyper::Method;
 use serde_json::json;
 use zeroize::Zeroizing;
 
-use super::Settings;
 use super::classify::{Asking, classify};
+use super::client::Connection;
 use super::wire;
 use crate::crypto::secret::SecretBytes;
 use crate::kms::error::Class;
@@ -84,12 +84,12 @@ impl Source {
 }
 
 /// A new token and how long it is good.
-pub(super) async fn token(settings: &Settings) -> Result<Token, Failure> {
-    match &settings.auth {
+pub(super) async fn token(connection: &Connection) -> Result<Token, Failure> {
+    match &connection.auth {
         Auth::Token(token) => Ok((token.read("the token for Vault")?, ENDLESS)),
         Auth::Kubernetes { mount, role, token } => {
             let jwt = token.read("the token of the service account")?;
-            log_in(settings, mount, [("role", role), ("jwt", &jwt)]).await
+            log_in(connection, mount, [("role", role), ("jwt", &jwt)]).await
         }
         Auth::AppRole {
             mount,
@@ -98,17 +98,20 @@ pub(super) async fn token(settings: &Settings) -> Result<Token, Failure> {
         } => {
             let secret = secret_id.read("the secret id of the AppRole")?;
             let pairs = [("role_id", role_id.as_str()), ("secret_id", &secret)];
-            log_in(settings, mount, pairs).await
+            log_in(connection, mount, pairs).await
         }
     }
 }
 
 async fn log_in(
-    settings: &Settings,
+    connection: &Connection,
     mount: &str,
     fields: [(&str, &str); 2],
 ) -> Result<Token, Failure> {
-    let url = url(settings, &format!("auth/{}/login", mount.trim_matches('/')));
+    let url = url(
+        connection,
+        &format!("auth/{}/login", mount.trim_matches('/')),
+    );
     // Written by hand so that the only copy of a secret is one that is wiped.
     let [first, second] = fields.map(|(name, value)| {
         Zeroizing::new(format!(
@@ -118,7 +121,7 @@ async fn log_in(
         ))
     });
     let body = Zeroizing::new(format!("{{{},{}}}", first.as_str(), second.as_str()));
-    let (roots, headers) = (roots(settings)?, headers(settings));
+    let (roots, headers) = (roots(connection)?, headers(connection));
     let request = Request {
         method: Method::POST,
         headers: &headers,
@@ -139,21 +142,21 @@ async fn log_in(
 }
 
 /// A path below the API.
-pub(super) fn url(settings: &Settings, path: &str) -> String {
-    format!("{}/v1/{path}", settings.address.trim_end_matches('/'))
+pub(super) fn url(connection: &Connection, path: &str) -> String {
+    format!("{}/v1/{path}", connection.address.trim_end_matches('/'))
 }
 
 /// Vault wants to see that nobody was talked into asking it.
-pub(super) fn headers(settings: &Settings) -> Vec<(&'static str, &str)> {
+pub(super) fn headers(connection: &Connection) -> Vec<(&'static str, &str)> {
     let mut headers = vec![("x-vault-request", "true")];
-    if let Some(namespace) = &settings.namespace {
+    if let Some(namespace) = &connection.namespace {
         headers.push(("x-vault-namespace", namespace));
     }
     headers
 }
 
 /// The authorities that are trusted, in PEM.
-pub(super) fn roots(settings: &Settings) -> Result<Option<Zeroizing<String>>, Failure> {
-    let ca = settings.ca.as_ref();
+pub(super) fn roots(connection: &Connection) -> Result<Option<Zeroizing<String>>, Failure> {
+    let ca = connection.ca.as_ref();
     ca.map(|ca| ca.read("the CA of Vault")).transpose()
 }

@@ -3,6 +3,7 @@
 
 mod auth;
 mod classify;
+mod client;
 mod wire;
 
 use futures::FutureExt;
@@ -11,14 +12,11 @@ use hyper::Method;
 
 pub use self::auth::{Auth, Source};
 use self::classify::{Asking, classify};
+pub use self::client::{Connection, VaultClient};
 use super::error::{Class, KmsError, Service};
-use super::oauth::Tokens;
 use super::provider::{DataKey, Kms};
-use super::rest::{self, Answer, Failure, Request};
+use super::rest::{Answer, Failure};
 use crate::crypto::secret::SecretBytes;
-
-/// Tokens are for one thing only.
-const TOKEN: &str = "";
 
 /// A key and how to get at it.
 #[derive(Debug)]
@@ -40,27 +38,40 @@ pub struct Settings {
 /// A key of a transit engine.
 #[derive(Debug)]
 pub struct VaultTransit {
-    settings: Settings,
+    client: VaultClient,
+    mount: String,
+    of_mount: String,
     /// `MOUNT/KEY`.
     name: String,
-    tokens: Tokens,
 }
 
 impl VaultTransit {
     /// Nothing is asked yet.
     pub fn new(settings: Settings) -> Self {
-        let mount = settings.mount.trim_matches('/');
+        let Settings {
+            address,
+            ca,
+            namespace,
+            mount,
+            key,
+            auth,
+        } = settings;
+        let mount = mount.trim_matches('/').to_owned();
         Self {
-            name: format!("{mount}/{}", settings.key),
-            settings,
-            tokens: Tokens::default(),
+            name: format!("{mount}/{key}"),
+            client: VaultClient::new(Connection {
+                address,
+                ca,
+                namespace,
+                auth,
+            }),
+            mount,
+            of_mount: key,
         }
     }
 
     async fn ask_description(&self) -> Result<(), Failure> {
-        if let Auth::Token(_) = self.settings.auth {
-            self.keep_token().await;
-        }
+        self.client.keep_token().await;
         let answer = self.ask(Method::GET, "keys", None, Asking::Description);
         let wire::Data { data } = wire::read::<wire::Data<wire::Key>>(&answer.await?)?;
         data.usable()
@@ -101,8 +112,7 @@ impl VaultTransit {
         key_of(data.plaintext)
     }
 
-    /// One operation of the engine on the key. A token that is not taken any more (revoked, or of a server that was
-    /// restored) is asked for anew, once.
+    /// One operation of the engine on the key.
     async fn ask(
         &self,
         method: Method,
@@ -111,52 +121,11 @@ impl VaultTransit {
         asking: Asking,
     ) -> Result<Answer, Failure> {
         self.check()?;
-        let mount = self.settings.mount.trim_matches('/');
-        let path = format!("{mount}/{operation}/{}", self.settings.key);
-        let old = self.tokens.holds(TOKEN);
-        let mut answer = self.send(method.clone(), &path, body).await?;
-        if answer.status == 403 {
-            self.tokens.forget();
-            if old {
-                answer = self.send(method, &path, body).await?;
-            }
-        }
+        let path = format!("{}/{operation}/{}", self.mount, self.of_mount);
+        let answer = self.client.ask(method, &path, body).await?;
         match answer.status {
             200 => Ok(answer),
             _ => Err(classify(&answer, asking)),
-        }
-    }
-
-    async fn send(
-        &self,
-        method: Method,
-        path: &str,
-        body: Option<&[u8]>,
-    ) -> Result<Answer, Failure> {
-        let settings = &self.settings;
-        let token = self.tokens.get(TOKEN, auth::token(settings)).await?;
-        let url = auth::url(settings, path);
-        let roots = auth::roots(settings)?;
-        let headers = auth::headers(settings);
-        let request = Request {
-            method,
-            headers: &headers,
-            roots: roots.as_ref().map(|pem| pem.as_bytes()),
-            body: body.map(|body| ("application/json", body)),
-            ..Request::get(&url)
-        };
-        rest::send(request.bearer(&token)).await
-    }
-
-    /// A token that was given, and that is past half of its life, is renewed. Whatever goes wrong shows when it is used.
-    async fn keep_token(&self) {
-        let Ok(answer) = self.send(Method::GET, "auth/token/lookup-self", None).await else {
-            return;
-        };
-        let due = wire::read::<wire::Data<wire::Lease>>(&answer).is_ok_and(|it| it.data.is_due());
-        if due {
-            let renewed = self.send(Method::POST, "auth/token/renew-self", Some(b"{}"));
-            drop(renewed.await);
         }
     }
 
@@ -166,12 +135,10 @@ impl VaultTransit {
             let mut bytes = text.bytes();
             bytes.all(|byte| byte.is_ascii_alphanumeric() || also.contains(&byte))
         };
-        let settings = &self.settings;
-        let mount = settings.mount.trim_matches('/');
-        let good = !settings.key.is_empty()
-            && plain(&settings.key, b"-_.")
-            && !mount.is_empty()
-            && plain(mount, b"-_./")
+        let good = !self.of_mount.is_empty()
+            && plain(&self.of_mount, b"-_.")
+            && !self.mount.is_empty()
+            && plain(&self.mount, b"-_./")
             && !self
                 .name
                 .split('/')

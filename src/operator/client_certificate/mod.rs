@@ -100,7 +100,8 @@ async fn step(
     let mut status = plan.status;
     let made = match &plan.action {
         Some(action) => {
-            let made = write::make(objects, cluster, action, status.reserved.as_ref()).await;
+            let made =
+                write::make(context, objects, cluster, action, status.reserved.as_ref()).await;
             Some((action, made))
         }
         None => None,

@@ -8,6 +8,7 @@ use kube::{Api, ResourceExt as _};
 
 use crate::api::v1alpha1::{TikvClientCertificate, TikvSecurity};
 use crate::operator::error::Error;
+use crate::operator::issuer::stored::StoredCa;
 use crate::operator::objects::Objects;
 use crate::operator::observe::secrets::{self, CA, field, set};
 use crate::operator::reconcile::Context;
@@ -18,7 +19,6 @@ use crate::plan::client_certificate::{
 use crate::plan::names::{Part, authority_secret, next_authority_secret};
 use crate::plan::observed::{SecretContent, SecretFacts};
 use crate::plan::revocation::record::Stored;
-use crate::tls::authority::Authority;
 use crate::tls::bundle::TlsSet;
 use crate::tls::keystore::{self, Password};
 use crate::tls::parse::parse_all;
@@ -79,7 +79,7 @@ pub(super) async fn observe(
         }
         if let Some((name, secret, found)) = signer(cluster, own.as_ref()).await? {
             let content = match &found {
-                Ok(authority) => SecretContent::Authority(authority.info().clone()),
+                Ok(stored) => SecretContent::Authority(Box::new(stored.facts())),
                 Err(why) => SecretContent::Unusable(why.clone()),
             };
             ca = found.ok();
@@ -110,14 +110,14 @@ async fn security(context: &Context, cluster: &Objects) -> Result<Option<TikvSec
 async fn signer(
     cluster: &Objects,
     own: Option<&TlsSet>,
-) -> Result<Option<(String, Secret, Result<Authority, String>)>, Error> {
+) -> Result<Option<(String, Secret, Result<StoredCa, String>)>, Error> {
     let present = authority_secret(cluster.owner());
     let mut first = None;
     for name in [present, next_authority_secret(cluster.owner())] {
         let Some(secret) = cluster.get::<Secret>(&name).await? else {
             continue;
         };
-        let found = secrets::authority(&secret);
+        let found = StoredCa::read(&secret);
         let signed = found
             .as_ref()
             .is_ok_and(|ca| own.is_some_and(|own| by(ca, own, Timestamp::now())));
@@ -130,9 +130,9 @@ async fn signer(
 }
 
 /// Whether this CA vouches for the certificate of a set.
-fn by(ca: &Authority, set: &TlsSet, now: Timestamp) -> bool {
+fn by(ca: &StoredCa, set: &TlsSet, now: Timestamp) -> bool {
     let set = TlsSet {
-        ca: ca.certificate_pem().as_bytes().to_vec(),
+        ca: ca.certificates.anchor_pem().as_bytes().to_vec(),
         ..set.clone()
     };
     set.check_client(now).is_ok()
@@ -175,7 +175,7 @@ pub(super) async fn password(
 fn content(
     secret: &Secret,
     bundle: Option<&[u8]>,
-    ca: Option<&Authority>,
+    ca: Option<&StoredCa>,
     password: Option<&Password>,
 ) -> ClientContent {
     let now = Timestamp::now();

@@ -10,9 +10,12 @@ use serde_json::{Map, Value, json};
 use super::observe::{KEY_STORE, PASSWORD, TRUST_STORE, password};
 use crate::api::ANNOTATION_APPLIED;
 use crate::api::v1alpha1::{IssuedCertificate, TikvClientCertificate};
+use crate::issuer::Order;
 use crate::operator::error::Error;
+use crate::operator::issuer::{self, stored::StoredCa};
 use crate::operator::objects::Objects;
-use crate::operator::observe::secrets::{CA, CERTIFICATE, KEY, authority, field, set};
+use crate::operator::observe::secrets::{CA, CERTIFICATE, KEY, field, set};
+use crate::operator::reconcile::Context;
 use crate::plan::client_certificate::{ClientAction, request};
 use crate::tls::bundle::TlsSet;
 use crate::tls::keystore::{self, Password};
@@ -32,6 +35,7 @@ pub(super) struct Made {
 
 /// Issues, or completes what is there. Writes nothing.
 pub(super) async fn make(
+    context: &Context,
     objects: &Objects,
     cluster: &Objects,
     action: &ClientAction,
@@ -48,7 +52,7 @@ pub(super) async fn make(
             objects.namespace()
         )));
     }
-    let (set, authority) = made(cluster, stored.as_ref(), action, reserved).await?;
+    let (set, authority) = made(context, cluster, stored.as_ref(), action, reserved).await?;
     let now = Timestamp::now();
     let checked = set.check_client(now).map_err(|problem| {
         Error::Malformed(format!(
@@ -148,6 +152,7 @@ pub(super) async fn write(
 
 /// The set as it is to be, and the serial number of the CA that signed it now.
 async fn made(
+    context: &Context,
     cluster: &Objects,
     stored: Option<&Secret>,
     action: &ClientAction,
@@ -165,17 +170,23 @@ async fn made(
     cluster.guard::<Secret>(&action.authority).await?;
     let ca: Option<Secret> = cluster.get(&action.authority).await?;
     let ca = ca.ok_or_else(|| gone(cluster, &action.authority))?;
-    let ca = authority(&ca).map_err(|why| unusable(cluster, &action.authority, &why))?;
-    let serial = ca.info().serial.clone();
+    let ca = StoredCa::read(&ca).map_err(|why| unusable(cluster, &action.authority, &why))?;
+    let serial = ca.certificates.anchor().serial.clone();
     let pointers = action
         .revocation_url
         .as_ref()
         .map(|url| Pointers::below(url, cluster.namespace(), cluster.owner(), &serial));
     let number = reserved.filter(|one| one.authority == serial);
-    let ca = ca
-        .pointing_to(pointers)
-        .numbering(number.map(|one| one.serial.clone()));
-    let issued = ca.issue_for(spec, *what_for, Timestamp::now());
+    let signer = issuer::signer(context, cluster, &ca).await?;
+    let order = Order {
+        spec: spec.clone(),
+        what_for: *what_for,
+        anchor_pem: ca.certificates.anchor_pem().to_owned(),
+        now: Timestamp::now(),
+        pointers,
+        number: number.map(|one| one.serial.clone()),
+    };
+    let issued = signer.issue(&order).await;
     let issued = issued.map_err(|source| Error::Issue {
         doing: format!("issuing the client certificate {}", spec.common_name),
         source,

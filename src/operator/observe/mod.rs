@@ -11,11 +11,11 @@ use kube::ResourceExt as _;
 pub(super) use trust::Distributed;
 
 use super::error::Error;
-use super::master_key;
 use super::objects::Objects;
 use super::reconcile::Context;
 use super::revocation::record;
 use super::revocation::trial::Ports;
+use super::{issuer, master_key};
 use crate::api::LABEL_NAME;
 use crate::api::v1alpha1::{TikvSecurity, TikvVolume};
 use crate::plan::names::{Part, agent_config, next_authority_secret};
@@ -51,6 +51,10 @@ pub(super) async fn observe(
         Default::default()
     };
     let bundles = trust::read(context, &resource).await?;
+    let issuer = issuer::look(context, objects, &resource).await?;
+    let not_issued = context
+        .issuers
+        .not_issued(&resource.uid().unwrap_or_default());
     let master_key = master_key::prove(context, objects, &resource).await?;
     let other_keys =
         master_key::prove_configured(context, objects, &resource, agent_config.as_ref()).await?;
@@ -85,6 +89,8 @@ pub(super) async fn observe(
         tikv,
         pd: pd_workload,
         secrets: secrets.into_facts(),
+        issuer,
+        not_issued,
         bundles,
         agent_config,
         volumes: volumes

@@ -9,13 +9,15 @@ use rustls::ClientConfig;
 
 use crate::api::LABEL_NAME;
 use crate::operator::error::Error;
+use crate::operator::issuer::stored::StoredCa;
 use crate::operator::objects::Objects;
 use crate::plan::names::{Part, WRAPPED_KEY, authority_secret, next_authority_secret};
 use crate::plan::observed::{SecretContent, SecretFacts};
+use crate::tls::anchor::to_pem;
 use crate::tls::authority::Authority;
 use crate::tls::bundle::TlsSet;
 use crate::tls::client;
-use crate::tls::parse::parse_all;
+use crate::tls::parse::{CertificateInfo, ders, parse_all};
 use crate::tls::private::PrivatePem;
 
 /// Keys of a Secret with a leaf.
@@ -49,8 +51,8 @@ pub(super) async fn read(
         if is_vacant(&secret, resource) {
             continue;
         }
-        let content = match self::authority(&secret) {
-            Ok(authority) => SecretContent::Authority(authority.info().clone()),
+        let content = match StoredCa::read(&secret) {
+            Ok(stored) => SecretContent::Authority(Box::new(stored.facts())),
             Err(error) => SecretContent::Unusable(error),
         };
         facts.insert(name, with(secret, content));
@@ -86,12 +88,6 @@ pub(in crate::operator) fn is_vacant(secret: &Secret, resource: &str) -> bool {
     let owner = labels.and_then(|labels| labels.get(LABEL_NAME));
     let empty = |key| field(secret, key).is_ok_and(<[u8]>::is_empty);
     owner.is_some_and(|owner| owner == resource) && empty(CERTIFICATE) && empty(KEY)
-}
-
-/// The CA in a Secret.
-pub(in crate::operator) fn authority(secret: &Secret) -> Result<Authority, String> {
-    let (certificate, key) = (field(secret, CERTIFICATE)?, field(secret, KEY)?);
-    Authority::from_pem(certificate, key).map_err(|error| error.to_string())
 }
 
 impl Secrets {
@@ -133,18 +129,40 @@ fn with(secret: Secret, content: SecretContent) -> SecretFacts {
     }
 }
 
+/// The CA in a Secret whose key is there too.
+pub(in crate::operator) fn authority(secret: &Secret) -> Result<Authority, String> {
+    let own = StoredCa::read(secret)?.own;
+    own.map(|own| (*own).clone())
+        .ok_or_else(|| "its key is elsewhere".to_owned())
+}
+
 /// What a set is to a plan.
 pub(in crate::operator) fn leaf(set: Result<&TlsSet, &String>, now: Timestamp) -> SecretContent {
     let read = || {
         let set = set.map_err(Clone::clone)?;
         let certificate = set.check(now).map_err(|error| error.to_string())?;
         let trusts = parse_all(&set.ca).map_err(|error| error.to_string())?;
+        let root = root(set, &trusts, now).ok_or("no certificate in ca.crt vouches for it")?;
         Ok(SecretContent::Leaf {
             certificate,
+            root: Box::new(root),
             trusts,
         })
     };
     read().unwrap_or_else(SecretContent::Unusable)
+}
+
+/// The trusted certificate that the chain leads to.
+fn root(set: &TlsSet, trusts: &[CertificateInfo], now: Timestamp) -> Option<CertificateInfo> {
+    let anchors = ders(&set.ca).ok()?;
+    let leads = anchors.iter().zip(trusts).find(|(anchor, _)| {
+        let alone = TlsSet {
+            ca: to_pem(anchor.as_ref()).into_bytes(),
+            ..set.clone()
+        };
+        alone.check(now).is_ok()
+    });
+    leads.map(|(_, root)| root.clone())
 }
 
 /// The set in a Secret.

@@ -129,7 +129,7 @@ impl Cache {
             let Some(Ok(ca)) = stored.as_ref().map(authority) else {
                 continue;
             };
-            let Some(list) = published.lists.get(&ca.info().serial) else {
+            let Some(list) = published.lists.get(ca.id()) else {
                 continue;
             };
             match Responder::new(ca, list) {
@@ -146,10 +146,8 @@ impl Cache {
 impl Published {
     /// Answers a request of OCSP.
     pub fn answer(&self, request: &[u8]) -> Result<Answer, Error> {
-        answer(&self.responders, request, Timestamp::now()).map_err(|source| Error::Issue {
-            doing: "answering a request of OCSP".to_owned(),
-            source,
-        })
+        answer(&self.responders, request, Timestamp::now())
+            .map_err(Error::issue("answering a request of OCSP".to_owned()))
     }
 }
 

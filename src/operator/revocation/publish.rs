@@ -39,8 +39,8 @@ pub(in crate::operator) async fn publish(
     };
     let (mut pem, mut lists) = (String::new(), BTreeMap::new());
     for authority in authorities {
-        let serial = &authority.info().serial;
-        let entries = record.entries.iter().filter(|one| one.authority == *serial);
+        let serial = authority.id();
+        let entries = record.entries.iter().filter(|one| one.authority == serial);
         let spec = CrlSpec {
             number: record.number,
             this_update,
@@ -53,10 +53,9 @@ pub(in crate::operator) async fn publish(
                 })
                 .collect(),
         };
-        let signed = authority.sign_crl(&spec).map_err(|source| Error::Issue {
-            doing: format!("signing the CRL of the CA with serial {serial}"),
-            source,
-        })?;
+        let signed = authority.sign_crl(&spec).map_err(Error::issue(format!(
+            "signing the CRL of the CA with serial {serial}"
+        )))?;
         pem.push_str(&signed.pem);
         lists.insert(der_key(serial), signed.der);
     }

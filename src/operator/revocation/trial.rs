@@ -14,6 +14,7 @@ use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::ResourceExt as _;
 
 use crate::api::AGENT_PORT;
+use crate::api::v1alpha1::KeyAlgorithm;
 use crate::operator::error::Error;
 use crate::operator::objects::Objects;
 use crate::operator::observe::pods::{address, mounts_secret, server_name};
@@ -57,6 +58,7 @@ pub(in crate::operator) fn issue(
         dns: BTreeSet::new(),
         ips: BTreeSet::new(),
         duration: if lasting { LONG } else { SHORT },
+        key: KeyAlgorithm::EcdsaP256,
     };
     let made = ca.issue_for(&spec, LeafUse::Client, Timestamp::now())?;
     Ok((made.certificate_pem.into_bytes(), made.key_pem))
@@ -132,10 +134,9 @@ impl Ports<'_> {
         };
         let mut looks = Vec::new();
         for name in names {
-            let made = issue(&ca, name, false).map_err(|source| Error::Issue {
-                doing: format!("making a certificate to try the name {name} with"),
-                source,
-            })?;
+            let made = issue(&ca, name, false).map_err(Error::issue(format!(
+                "making a certificate to try the name {name} with"
+            )))?;
             let shown = self.set(made.0, made.1);
             for (pod, ip) in self.secure(self.tikv, Part::Tikv) {
                 let (shown, own) = (shown.clone(), self.own.clone());

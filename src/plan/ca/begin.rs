@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 
+use super::source::{self, Source};
 use super::told::COSTS;
 use super::turn::{Moment, Turn, answered, held, lifetime, unwell, whole_seconds, written};
 use super::{Course, evidence};
@@ -10,7 +11,7 @@ use crate::api::v1alpha1::{CaPhase, CaRotation, CaStep, CertificateAuthorityStat
 use crate::plan::action::Action;
 use crate::plan::names::next_authority_secret;
 use crate::plan::objects::metadata;
-use crate::plan::observed::Observed;
+use crate::plan::observed::{IssuerLook, Observed};
 use crate::plan::revocation;
 use crate::plan::ring::requester;
 
@@ -22,6 +23,8 @@ enum Cause {
     Request,
     Emergency,
     Revocation,
+    /// The issuer has another CA, or is another one.
+    Issuer,
     Schedule,
 }
 
@@ -33,15 +36,20 @@ fn cause(course: &Course<'_>, moment: &Moment<'_>) -> Option<Cause> {
     if new(&rotate.ca_emergency, &emergency) {
         return Some(Cause::Emergency);
     }
-    if revocation::demands(moment.observed, &course.present.serial, moment.now) {
+    if revocation::demands(moment.observed, &course.present.anchor.serial, moment.now) {
         return Some(Cause::Revocation);
     }
     if new(&rotate.ca, &request) {
         return Some(Cause::Request);
     }
-    let ca = course.present;
+    if source::of(moment.observed, course.present) == Source::Another {
+        return Some(Cause::Issuer);
+    }
+    if source::elsewhere(&course.present.issuer).is_some() {
+        return None;
+    }
     let early = moment.desired.ca_renew_before.min(lifetime(course) / 2);
-    let left = ca.not_after.duration_since(moment.now);
+    let left = course.present.ends.duration_since(moment.now);
     (moment.desired.tls && left <= early).then_some(Cause::Schedule)
 }
 
@@ -55,18 +63,22 @@ pub(super) fn begin(course: &Course<'_>, moment: &Moment<'_>, turn: &mut Turn) {
     let field = match cause {
         Cause::Request => Some("ca"),
         Cause::Emergency => Some("caEmergency"),
-        Cause::Schedule | Cause::Revocation => None,
+        Cause::Issuer | Cause::Schedule | Cause::Revocation => None,
     };
     let cuts = matches!(cause, Cause::Revocation);
-    let by = match field {
-        Some(field) => requester(observed, &["spec", "rotate", field]),
-        None if cuts => Some("revocation".to_owned()),
-        None => Some("schedule".to_owned()),
+    let by = match (&cause, field) {
+        (_, Some(field)) => requester(observed, &["spec", "rotate", field]),
+        (Cause::Issuer, None) => requester(observed, &["spec", "tls", "issuer"]),
+        (Cause::Revocation, None) => Some("revocation".to_owned()),
+        (_, None) => Some("schedule".to_owned()),
     };
     let emergency = matches!(cause, Cause::Emergency);
     let hurried = emergency || cuts;
     let ready = evidence::lacking(observed, course);
-    let waits = held(moment).or(ready).or_else(|| unwell(moment));
+    let waits = held(moment)
+        .or_else(|| offered(course, moment))
+        .or(ready)
+        .or_else(|| unwell(moment));
     let paused = observed.resource.spec.rollout.paused;
     turn.status = Some(CertificateAuthorityStatus {
         phase: if paused {
@@ -74,7 +86,7 @@ pub(super) fn begin(course: &Course<'_>, moment: &Moment<'_>, turn: &mut Turn) {
         } else {
             CaPhase::Asked
         },
-        from: Some(course.present.serial.clone()),
+        from: Some(course.present.anchor.serial.clone()),
         to: None,
         waits_for: waits
             .clone()
@@ -101,7 +113,7 @@ pub(super) fn begin(course: &Course<'_>, moment: &Moment<'_>, turn: &mut Turn) {
         "CaRotationStarted",
         format!(
             "The CA with serial {} is rotated{why}; until the new one alone is trusted it can be turned around{costs}",
-            course.present.serial
+            course.present.anchor.serial
         ),
     );
     let memory = CaRotation {
@@ -119,9 +131,23 @@ pub(super) fn begin(course: &Course<'_>, moment: &Moment<'_>, turn: &mut Turn) {
     let name = next_authority_secret(observed.name());
     turn.actions.push(Action::IssueCa {
         metadata: Box::new(metadata(observed, &name, "ca-next", &notes)),
+        issuer: Box::new(moment.desired.issuer.clone()),
         common_name: next_name(observed, moment.now),
         duration: moment.desired.ca_duration,
     });
+}
+
+/// What lacks until the issuer has another CA to give.
+fn offered(course: &Course<'_>, moment: &Moment<'_>) -> Option<String> {
+    if let IssuerLook::Refused { message, remedy } = &moment.observed.issuer {
+        return Some(format!("the issuer: {message}. {remedy}"));
+    }
+    // Of an issuer that shows its CA with a certificate alone nobody knows before.
+    let unknown = matches!(moment.observed.issuer, IssuerLook::Makes);
+    if unknown || source::of(moment.observed, course.present) == Source::Another {
+        return None;
+    }
+    source::elsewhere(&moment.desired.issuer)
 }
 
 /// Another name than the CA before has: whoever looks for a signer by its name finds one.

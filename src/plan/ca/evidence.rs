@@ -13,7 +13,11 @@ pub(super) fn lacking(observed: &Observed, course: &Course<'_>) -> Option<String
     for part in Part::ALL {
         if serial(observed, course, part).is_none() {
             let secret = part.secret(observed.name());
-            return Some(format!("the certificate in Secret {secret} to be issued"));
+            let why = observed.not_issued.get(&secret);
+            let why = why.map_or(String::new(), |failure| format!(" ({})", failure.message));
+            return Some(format!(
+                "the certificate in Secret {secret} to be issued{why}"
+            ));
         }
     }
     for facts in [&observed.tikv, &observed.pd] {
@@ -71,7 +75,8 @@ fn serial<'a>(observed: &'a Observed, course: &Course<'_>, part: Part) -> Option
         SecretContent::Leaf {
             certificate,
             trusts,
-        } if course.suits(certificate, trusts) => Some(&certificate.serial),
+            root,
+        } if course.suits(root, trusts) => Some(&certificate.serial),
         _ => None,
     }
 }

@@ -20,10 +20,14 @@
 //! Each step issues every leaf anew: a port that serves the new one has read the whole set, trust included (§2.1), where it
 //! reads trust without a restart at all. No step begins while a store is not well: one that was away while trust changed
 //! would be stranded (§9.3).
+//!
+//! A CA whose key is elsewhere need not sign for its end: its leaves stay while the next CA comes beside them, or goes again, and TiKV
+//! restarts where PD does.
 
 mod begin;
 mod evidence;
 mod restarts;
+mod source;
 mod told;
 mod turn;
 
@@ -31,12 +35,13 @@ use super::action::Anchor;
 use super::desired::Blocker;
 use super::names::{Part, authority_secret, next_authority_secret};
 use super::objects::annotation;
-use super::observed::{Observed, SecretContent};
+use super::observed::{AuthorityFacts, Observed, SecretContent, same_ca};
 use crate::api::v1alpha1::{CaRotation, CaStep};
 use crate::api::{ANNOTATION_APPLIED, ANNOTATION_CA_ROTATION};
 use crate::tls::parse::CertificateInfo;
 
 pub use restarts::{RESTART, Restarts};
+pub use source::{Source, of as source, wanted as issuer};
 pub use turn::{Moment, Turn, turn};
 
 /// Which CA signs, and which are trusted.
@@ -44,7 +49,7 @@ pub use turn::{Moment, Turn, turn};
 pub struct Course<'a> {
     resource: &'a str,
     /// The CA in its own Secret.
-    present: &'a CertificateInfo,
+    present: &'a AuthorityFacts,
     /// The rotation that is under way.
     rotation: Option<Rotation<'a>>,
 }
@@ -52,7 +57,7 @@ pub struct Course<'a> {
 /// A rotation that is under way.
 #[derive(Clone, Debug)]
 struct Rotation<'a> {
-    next: &'a CertificateInfo,
+    next: &'a AuthorityFacts,
     memory: CaRotation,
     version: &'a str,
 }
@@ -66,10 +71,10 @@ pub fn memory(observed: &Observed) -> Option<CaRotation> {
     serde_json::from_str(text).ok()
 }
 
-/// The certificate of a CA in a Secret.
-pub fn certificate<'a>(observed: &'a Observed, secret: &str) -> Option<&'a CertificateInfo> {
+/// The CA in a Secret.
+pub fn authority<'a>(observed: &'a Observed, secret: &str) -> Option<&'a AuthorityFacts> {
     match &observed.secrets.get(secret)?.content {
-        SecretContent::Authority(info) => Some(info),
+        SecretContent::Authority(facts) => Some(facts),
         SecretContent::Leaf { .. } | SecretContent::Wrapped | SecretContent::Unusable(_) => None,
     }
 }
@@ -77,7 +82,7 @@ pub fn certificate<'a>(observed: &'a Observed, secret: &str) -> Option<&'a Certi
 /// Looks where a rotation stands. `present` is the CA in its own Secret.
 pub fn course<'a>(
     observed: &'a Observed,
-    present: &'a CertificateInfo,
+    present: &'a AuthorityFacts,
 ) -> Result<Course<'a>, Blocker> {
     let resource = observed.name();
     let name = next_authority_secret(resource);
@@ -97,21 +102,21 @@ pub fn course<'a>(
             "Restore it from a backup. While status.certificateAuthority.phase is Bundle nothing was signed by it yet: then delete it, and the rotation begins anew.",
         )
     };
-    let next = certificate(observed, &name)
+    let next = authority(observed, &name)
         .ok_or_else(|| unusable("does not hold a CA certificate and its key"))?;
     let made = annotation(&secret.metadata, ANNOTATION_APPLIED);
-    if made.is_some_and(|made| made != next.serial) {
+    if made.is_some_and(|made| made != next.anchor.serial) {
         return Err(unusable("holds another CA than the one that was made"));
     }
     let memory = memory(observed)
         .ok_or_else(|| unusable("has no readable annotation security.tikv.org/ca-rotation"))?;
-    if memory.step == CaStep::Drop && present.serial != next.serial {
+    if memory.step == CaStep::Drop && present.anchor.serial != next.anchor.serial {
         return Err(Blocker::new(
             "CaReplaced",
             format!(
                 "Secret {} holds the CA from before (serial {}) again, but it was dropped for the one in Secret {name}",
                 authority_secret(resource),
-                present.serial
+                present.anchor.serial
             ),
             format!(
                 "Restore the former from a backup made since, or copy tls.crt and tls.key of {name} into it."
@@ -131,20 +136,19 @@ pub fn course<'a>(
 }
 
 /// Refuses when the Secret of the next CA is gone, and certificates that it signed are in use.
-fn lost(observed: &Observed, present: &CertificateInfo) -> Result<(), Blocker> {
+fn lost(observed: &Observed, present: &AuthorityFacts) -> Result<(), Blocker> {
     let mut orphans = Part::ALL.iter().filter(|part| {
         let secret = observed.secrets.get(&part.secret(observed.name()));
         secret.is_some_and(|secret| match &secret.content {
             SecretContent::Leaf {
                 certificate,
                 trusts,
+                root,
             } => {
                 let ours = annotation(&secret.metadata, ANNOTATION_APPLIED)
                     == Some(certificate.serial.as_str());
-                let beside = trusts
-                    .iter()
-                    .any(|one| one.public_key == present.public_key);
-                ours && beside && certificate.issuer != present.subject
+                let beside = trusts.iter().any(|one| same_ca(one, &present.anchor));
+                ours && beside && !same_ca(root, &present.anchor)
             }
             _ => false,
         })
@@ -166,15 +170,17 @@ impl Course<'_> {
     /// The step; `None` when nothing is under way.
     pub fn step(&self) -> Option<CaStep> {
         let rotation = self.rotation.as_ref()?;
-        Some(if rotation.next.serial == self.present.serial {
-            CaStep::Drop
-        } else {
-            rotation.memory.step
-        })
+        Some(
+            if rotation.next.anchor.serial == self.present.anchor.serial {
+                CaStep::Drop
+            } else {
+                rotation.memory.step
+            },
+        )
     }
 
     /// The CA that signs.
-    pub fn signer(&self) -> &CertificateInfo {
+    pub fn signer(&self) -> &AuthorityFacts {
         match (&self.rotation, self.step()) {
             (Some(rotation), Some(CaStep::Leaves)) => rotation.next,
             _ => self.present,
@@ -188,6 +194,18 @@ impl Course<'_> {
         all.any(|one| one.serial.as_deref() == Some(serial))
     }
 
+    /// Whether another set of CAs comes beside a leaf that stays: who signed it may be out of reach, and what leaves an issuer must not
+    /// need it. That a process has read it is known of those alone that are younger.
+    pub fn leaf_stays(&self) -> bool {
+        let waits = matches!(self.step(), Some(CaStep::Bundle | CaStep::Withdraw));
+        waits && !self.present.key_is_here()
+    }
+
+    /// Whether a leaf that is to stay is one of the CA that signs.
+    pub fn signed(&self, root: &CertificateInfo) -> bool {
+        same_ca(root, &self.signer().anchor)
+    }
+
     fn both(&self) -> bool {
         let both = [CaStep::Bundle, CaStep::Leaves, CaStep::Return];
         self.step().is_some_and(|step| both.contains(&step))
@@ -195,9 +213,9 @@ impl Course<'_> {
 
     /// The CA that signs, and the others that are trusted, by their Secrets.
     pub fn anchors(&self) -> (Anchor, Vec<Anchor>) {
-        let anchor = |secret: String, info: &CertificateInfo| Anchor {
+        let anchor = |secret: String, ca: &AuthorityFacts| Anchor {
             secret,
-            serial: Some(info.serial.clone()),
+            serial: Some(ca.anchor.serial.clone()),
         };
         let present = anchor(authority_secret(self.resource), self.present);
         let next = self
@@ -213,16 +231,16 @@ impl Course<'_> {
 
     /// Whether a leaf is signed by the right CA and comes with the right ones. Between rotations a `ca.crt` may hold more: it
     /// may have been left by an older release.
-    pub fn suits(&self, leaf: &CertificateInfo, trusts: &[CertificateInfo]) -> bool {
-        let signer = self.signer();
-        let has = |ca: &CertificateInfo| trusts.iter().any(|one| one.public_key == ca.public_key);
+    pub fn suits(&self, root: &CertificateInfo, trusts: &[CertificateInfo]) -> bool {
+        let signer = &self.signer().anchor;
+        let has = |ca: &CertificateInfo| trusts.iter().any(|one| same_ca(one, ca));
         let Some(rotation) = &self.rotation else {
             return has(signer);
         };
         let wanted = if self.both() { 2 } else { 1 };
-        leaf.issuer == signer.subject
+        same_ca(root, signer)
             && has(signer)
             && trusts.len() == wanted
-            && (!self.both() || has(self.present) && has(rotation.next))
+            && (!self.both() || has(&self.present.anchor) && has(&rotation.next.anchor))
     }
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use jiff::Timestamp;
 
-use super::{certificate, memory};
+use super::{authority, memory};
 use crate::api::v1alpha1::CaStep;
 use crate::plan::names::{Part, authority_secret, next_authority_secret};
 use crate::plan::observed::Observed;
@@ -42,12 +42,20 @@ impl Restarts {
         if let Some((settled, memory)) = settled {
             let before = Timestamp::MIN..settled;
             let hurried = memory.hurried();
-            let serial = |name: &str| certificate(observed, name).map(|ca| &ca.serial);
+            let serial = |name: &str| authority(observed, name).map(|ca| &ca.anchor.serial);
             let [present, next] = [authority_secret, next_authority_secret]
                 .map(|name| serial(&name(observed.name())));
+            // Where the leaves stayed, no port could show that it has read what came beside them.
+            let stayed = authority(observed, &authority_secret(observed.name()))
+                .is_some_and(|ca| !ca.key_is_here());
             match memory.step {
                 // Once is enough, also when it came back to this step for a store that was stranded.
-                CaStep::Bundle => pd.made = Timestamp::MIN..memory.published_at.unwrap_or(settled),
+                CaStep::Bundle => {
+                    pd.made = Timestamp::MIN..memory.published_at.unwrap_or(settled);
+                    if stayed {
+                        tikv.made = pd.made.clone();
+                    }
+                }
                 // Promoted, and not written down yet: what settled is the step before.
                 CaStep::Leaves if present == next => {}
                 // In an emergency the old CA goes first: stores that keep it in an open channel restart then.
@@ -59,7 +67,12 @@ impl Restarts {
                         tikv.made = before;
                     }
                 }
-                CaStep::Withdraw => pd.made = memory.started_at..settled,
+                CaStep::Withdraw => {
+                    pd.made = memory.started_at..settled;
+                    if stayed {
+                        tikv.made = pd.made.clone();
+                    }
+                }
             }
         }
         Self { tikv, pd }

@@ -15,13 +15,20 @@ pub(super) fn told(
     waits_for: String,
 ) -> CertificateAuthorityStatus {
     let next = course.rotation.as_ref().map(|rotation| rotation.next);
-    let to = next.map(|next| next.serial.clone());
-    let from = Some(course.present.serial.clone()).filter(|from| Some(from) != to.as_ref());
+    let to = next.map(|next| next.anchor.serial.clone());
+    let from = Some(course.present.anchor.serial.clone()).filter(|from| Some(from) != to.as_ref());
     let point_of_no_return = match (&from, &memory.request, &memory.emergency) {
         (None, ..) => "reached: the CA before is gone".to_owned(),
         (Some(from), ..) if memory.cuts => format!(
             "not reached, and not turned around, because a revoked certificate is to be refused; reached when the CA with serial {from} is replaced"
         ),
+        (Some(from), None, None)
+            if next.is_some_and(|next| next.issuer != course.present.issuer) =>
+        {
+            format!(
+                "not reached: naming the issuer before in tls.issuer turns it around; reached when the CA with serial {from} is replaced"
+            )
+        }
         (Some(from), None, None) => format!(
             "not reached: rollout.paused holds it; reached when the CA with serial {from} is replaced"
         ),

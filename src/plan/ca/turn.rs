@@ -4,6 +4,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::to_string;
 
 use super::begin::begin;
+use super::source::{self, Source};
 use super::told::{COSTS, told};
 use super::{Course, Rotation, evidence};
 use crate::api::v1alpha1::{CaRotation, CaStep, CertificateAuthorityStatus};
@@ -69,7 +70,7 @@ pub(super) fn answered(observed: &Observed) -> (Option<String>, Option<String>) 
 
 /// Validity of the present CA.
 pub(super) fn lifetime(course: &Course<'_>) -> SignedDuration {
-    let ca = course.present;
+    let ca = &course.present.anchor;
     ca.not_after.duration_since(ca.not_before)
 }
 
@@ -113,7 +114,7 @@ fn hurry(course: &Course<'_>, moment: &Moment<'_>, memory: &mut CaRotation) -> b
         if memory.request.is_none() && rotate.ca.is_some() && rotate.ca != request {
             memory.request.clone_from(&rotate.ca);
         }
-        memory.cuts |= revocation::demands(observed, &course.present.serial, moment.now);
+        memory.cuts |= revocation::demands(observed, &course.present.anchor.serial, moment.now);
     }
     *memory != before
 }
@@ -178,7 +179,7 @@ fn follow(
     turn: &mut Turn,
 ) -> Option<String> {
     let (observed, memory) = (moment.observed, &rotation.memory);
-    let wanted = wanted(observed, memory);
+    let wanted = source::of(observed, rotation.next) != Source::Another && wanted(observed, memory);
     if let Some(step) = around(wanted, memory.step) {
         if wanted {
             turn.note("CaRotationResumed", resumed(rotation));
@@ -254,7 +255,7 @@ fn follow(
                     "CaRotationFinished",
                     format!(
                         "Every port serves a certificate of the CA with serial {}, and no other is trusted",
-                        rotation.next.serial
+                        rotation.next.anchor.serial
                     ),
                 );
             }
@@ -270,14 +271,14 @@ fn follow(
 fn abandoned(course: &Course<'_>) -> String {
     format!(
         "The rotation of the CA is abandoned: the CA with serial {} stays",
-        course.present.serial
+        course.present.anchor.serial
     )
 }
 
 fn resumed(rotation: &Rotation<'_>) -> String {
     format!(
         "The rotation of the CA to serial {} goes on after all",
-        rotation.next.serial
+        rotation.next.anchor.serial
     )
 }
 
@@ -347,13 +348,13 @@ impl Turn {
             "CaDropped",
             format!(
                 "The CA with serial {} takes the place of the one before, which is trusted no more from now on",
-                rotation.next.serial
+                rotation.next.anchor.serial
             ),
         );
         self.actions.push(Action::PromoteCa {
             from: Anchor {
                 secret: next_authority_secret(observed.name()),
-                serial: Some(rotation.next.serial.clone()),
+                serial: Some(rotation.next.anchor.serial.clone()),
             },
             metadata: Box::new(metadata(observed, &name, "ca", &notes)),
         });

@@ -20,12 +20,12 @@ use super::action::Note;
 use super::desired::Blocker;
 use super::names::{Part, authority_secret};
 use super::objects::annotation;
-use super::observed::{SecretContent, SecretFacts};
+use super::observed::{AuthorityFacts, SecretContent, SecretFacts, same_ca};
+use super::renewal::renewal;
 use super::revocation::record::{Entry, Stored};
 use super::trust::same;
 use crate::api::v1alpha1::{TikvClientCertificate, TikvClientCertificateStatus, TikvSecurity, Tls};
 use crate::api::{ANNOTATION_APPLIED, LABEL_CLIENT, LABEL_MANAGED_BY, LABEL_NAME, MANAGER};
-use crate::tls::authority::CLOCK_SKEW;
 use crate::tls::leaf::{LeafSpec, LeafUse};
 use crate::tls::parse::CertificateInfo;
 use request::Request;
@@ -249,7 +249,7 @@ fn decide(observed: &ClientObserved, now: Timestamp) -> Result<Decision, Blocker
         ClientContent::Unusable(_) => None,
     });
     let revoked = is_revoked(observed);
-    let renew_at = valid.as_ref().map(|one| renewal(one, &request));
+    let renew_at = valid.as_ref().map(|one| renewal(one, request.renew_before));
     let issue = due(secret, &request, ca, renew_at, now) || revoked;
     let complete = secret.is_some_and(|secret| lacks(&secret.content, &request, trusts));
     let action = (issue || complete).then(|| ClientAction {
@@ -322,7 +322,7 @@ fn own(observed: &ClientObserved, request: &Request) -> Result<(), Blocker> {
 fn authority<'a>(
     observed: &'a ClientObserved,
     wanted: &request::Reference,
-) -> Result<(&'a str, &'a CertificateInfo, &'a [CertificateInfo]), Blocker> {
+) -> Result<(&'a str, &'a AuthorityFacts, &'a [CertificateInfo]), Blocker> {
     let wait = |what: String| {
         let next = format!(
             "It is tried again; kubectl --namespace {} describe tikvsecurity {} says more.",
@@ -345,7 +345,7 @@ fn authority<'a>(
         )));
     };
     let made = facts.and_then(|facts| annotation(&facts.metadata, ANNOTATION_APPLIED));
-    if made.is_some_and(|made| made != ca.serial) {
+    if made.is_some_and(|made| made != ca.anchor.serial) {
         return Err(wait(format!(
             "Secret {name} of TikvSecurity {wanted} holds another CA than the one that was made"
         )));
@@ -357,7 +357,7 @@ fn authority<'a>(
             "what clients of TikvSecurity {wanted} are to trust is not known (Secret {secret})"
         )));
     };
-    if !trusts.iter().any(|one| one.public_key == ca.public_key) {
+    if !trusts.iter().any(|one| same_ca(one, &ca.anchor)) {
         return Err(wait(format!(
             "the CA in Secret {name} is not among those that the cluster of TikvSecurity {wanted} trusts"
         )));
@@ -366,37 +366,11 @@ fn authority<'a>(
     Ok((name.unwrap_or_default(), ca, trusts))
 }
 
-/// When a certificate is renewed: `renewBefore` its end, and up to a tenth of that earlier, by its own random serial number.
-fn renewal(certificate: &CertificateInfo, request: &Request) -> Timestamp {
-    let issued = certificate
-        .not_before
-        .saturating_add(CLOCK_SKEW)
-        .unwrap_or(certificate.not_before);
-    let life = certificate.not_after.duration_since(issued);
-    // One that ends with its CA may live shorter than was asked for.
-    let before = if request.renew_before < life {
-        request.renew_before
-    } else {
-        life / 2
-    };
-    let room = (before.min(life - before) / 10).as_secs();
-    let digits = certificate
-        .serial
-        .get(certificate.serial.len().saturating_sub(8)..);
-    let dice = digits.and_then(|digits| i64::from_str_radix(digits, 16).ok());
-    let earlier = dice.unwrap_or_default() % (room + 1);
-    let before = before.saturating_add(SignedDuration::from_secs(earlier));
-    certificate
-        .not_after
-        .checked_sub(before)
-        .unwrap_or(certificate.not_before)
-}
-
 /// Whether a new certificate is needed. One that is valid and as asked for stays until its renewal.
 fn due(
     secret: Option<&ClientSecret>,
     request: &Request,
-    ca: &CertificateInfo,
+    ca: &AuthorityFacts,
     renew_at: Option<Timestamp>,
     now: Timestamp,
 ) -> bool {
@@ -412,11 +386,12 @@ fn due(
         return true;
     };
     // One that ends with its CA can not be made to last longer.
-    let can_last_longer = certificate.not_after < ca.not_after;
+    let can_last_longer = certificate.not_after < ca.ends;
     let another = annotation(&secret.metadata, ANNOTATION_APPLIED)
         .is_some_and(|serial| serial != certificate.serial);
     let leaf = &request.leaf;
     (renew_at.is_none_or(|at| now >= at) && can_last_longer)
+        || certificate.key_algorithm != Some(leaf.key)
         || !by_present_authority
         || another
         || certificate.common_name.as_deref() != Some(leaf.common_name.as_str())

@@ -157,6 +157,7 @@ pub fn parse(resource: &TikvClientCertificate) -> Result<Request, Blocker> {
             dns,
             ips,
             duration,
+            key: spec.key_algorithm,
         },
         what_for,
         renew_before,

@@ -88,7 +88,7 @@ fn stored(observed: &ClientObserved) -> Option<IssuedCertificate> {
             SecretContent::Authority(ca),
         ) => Some(IssuedCertificate {
             serial: certificate.serial.clone(),
-            authority: ca.serial.clone(),
+            authority: ca.anchor.serial.clone(),
             common_name: certificate.common_name.clone().unwrap_or_default(),
             not_after: certificate.not_after,
         }),

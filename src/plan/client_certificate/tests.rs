@@ -7,8 +7,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::{Value, json};
 
 use super::{ClientContent, ClientObserved, ClientPlan, ClientSecret, PasswordState, Stores, plan};
-use crate::api::v1alpha1::condition;
-use crate::plan::observed::{SecretContent, SecretFacts};
+use crate::api::v1alpha1::{Issuer, KeyAlgorithm, condition};
+use crate::plan::observed::{AuthorityFacts, SecretContent, SecretFacts};
 use crate::plan::revocation::record::Stored;
 use crate::tls::leaf::LeafUse;
 use crate::tls::parse::CertificateInfo;
@@ -35,6 +35,7 @@ fn certificate(common_name: &str, from: Timestamp, hours: i64) -> CertificateInf
         server_auth: false,
         client_auth: true,
         public_key: vec![1],
+        key_algorithm: Some(KeyAlgorithm::EcdsaP256),
     }
 }
 
@@ -45,6 +46,15 @@ fn ca(serial: &str) -> CertificateInfo {
         public_key: serial.as_bytes().to_vec(),
         ..certificate("CA", now(), 87_600)
     }
+}
+
+fn facts_of(ca: CertificateInfo) -> SecretContent {
+    SecretContent::Authority(Box::new(AuthorityFacts {
+        signer: ca.clone(),
+        ends: ca.not_after,
+        anchor: ca,
+        issuer: Issuer::own(),
+    }))
 }
 
 fn cluster_secret(content: SecretContent) -> SecretFacts {
@@ -92,10 +102,11 @@ fn asked(spec: Value, tls: Value) -> ClientObserved {
         resource: serde_json::from_value(resource).unwrap(),
         namespace_labels: [("team".to_owned(), "shop".to_owned())].into(),
         security: Some(serde_json::from_value(security).unwrap()),
-        authority: Some(signer(SecretContent::Authority(ca("a")))),
+        authority: Some(signer(facts_of(ca("a")))),
         cluster: Some(cluster_secret(SecretContent::Leaf {
             certificate: client,
             trusts: vec![ca("a")],
+            root: Box::new(ca("a")),
         })),
         secret: None,
         password: PasswordState::Usable,
@@ -230,7 +241,7 @@ fn a_certificate_that_ends_with_its_ca_is_not_renewed_for_ever() {
     let mut observed = issued(json!({}), shop(), 700);
     let mut ending = ca("a");
     ending.not_after = now() + SignedDuration::from_hours(20);
-    observed.authority = Some(signer(SecretContent::Authority(ending)));
+    observed.authority = Some(signer(facts_of(ending)));
     assert!(plan(&observed, now()).action.is_none());
 }
 
@@ -240,10 +251,11 @@ fn another_ca_issues_anew_and_another_bundle_keeps_the_certificate() {
     observed.cluster = Some(cluster_secret(SecretContent::Leaf {
         certificate: certificate(SHARED, now(), 720),
         trusts: vec![ca("a"), ca("b")],
+        root: Box::new(ca("a")),
     }));
     let action = plan(&observed, now()).action.unwrap();
     assert!(action.issue.is_none(), "only ca.crt is written");
-    observed.authority = Some(signer(SecretContent::Authority(ca("b"))));
+    observed.authority = Some(signer(facts_of(ca("b"))));
     let Some(ClientSecret {
         content: ClientContent::Valid {
             by_present_authority,
@@ -261,7 +273,7 @@ fn another_ca_issues_anew_and_another_bundle_keeps_the_certificate() {
 #[test]
 fn nothing_is_issued_by_a_ca_that_is_not_trusted_or_not_ours() {
     let mut observed = asked(json!({}), shop());
-    observed.authority = Some(signer(SecretContent::Authority(ca("b"))));
+    observed.authority = Some(signer(facts_of(ca("b"))));
     refused(
         &observed,
         "CaNotReady",
@@ -269,7 +281,7 @@ fn nothing_is_issued_by_a_ca_that_is_not_trusted_or_not_ours() {
     );
     observed.authority = None;
     refused(&observed, "CaNotReady", &["describe tikvsecurity basic"]);
-    let mut foreign = cluster_secret(SecretContent::Authority(ca("a")));
+    let mut foreign = cluster_secret(facts_of(ca("a")));
     foreign.metadata = ObjectMeta::default();
     observed.authority = Some(("basic-ca".into(), foreign));
     refused(&observed, "CaNotReady", &[]);

@@ -97,7 +97,7 @@ pub(super) fn secrets(observed: &Observed) -> Vec<Found> {
     };
     let ca = observed.secrets.get(&authority_secret(observed.name()));
     let ca = ca.and_then(|secret| match &secret.content {
-        SecretContent::Authority(info) => Some(info),
+        SecretContent::Authority(facts) => Some(&facts.anchor),
         _ => None,
     });
     let mut all = Vec::new();
@@ -113,6 +113,7 @@ pub(super) fn secrets(observed: &Observed) -> Vec<Found> {
             Some(SecretContent::Leaf {
                 certificate,
                 trusts,
+                ..
             }) => {
                 let applied = secret.and_then(|one| annotation(&one.metadata, ANNOTATION_APPLIED));
                 let trusted =

@@ -120,7 +120,7 @@ pub(super) fn refused(
                     RefusalProof::CaGone,
                     format!(
                         "its CA is gone, and every port serves a certificate under the CA with serial {} alone",
-                        course.signer().serial
+                        course.signer().anchor.serial
                     ),
                 )),
                 _ => None,

@@ -69,14 +69,14 @@ pub fn turn(observed: &Observed, status: &TikvSecurityStatus, now: Timestamp) ->
         return turn;
     };
     let name = authority_secret(observed.name());
-    let present = ca::certificate(observed, &name);
+    let present = ca::authority(observed, &name);
     let course = present.and_then(|present| ca::course(observed, present).ok());
     let (Some(present), Some(course)) = (present, course) else {
         turn.statuses = status::statuses(observed, &known, None, status, now);
         return turn;
     };
     let mut record = known.clone();
-    record.append(&listed(observed, present, now));
+    record.append(&listed(observed, &present.anchor, now));
     let withdrawn = withdrawn(&observed.resource, &record);
     record.entries.retain(|entry| {
         !entry.over(now)
@@ -225,7 +225,7 @@ pub fn counts(
     now: Timestamp,
 ) -> Vec<(RevocationPhase, usize)> {
     let name = authority_secret(observed.name());
-    let present = ca::certificate(observed, &name);
+    let present = ca::authority(observed, &name);
     let course = present.and_then(|present| ca::course(observed, present).ok());
     let record = known(observed).unwrap_or_default();
     let phases = record.entries.iter();

@@ -12,7 +12,7 @@ use crate::plan::plan;
 use crate::tikv::pd::types::StoreState;
 use crate::tls::parse::CertificateInfo;
 
-fn world(overlap: &str) -> World {
+pub(super) fn world(overlap: &str) -> World {
     let mut spec: Value = spec();
     spec["tls"]["ca"] = json!({"overlap": overlap});
     let mut world = World::new(spec, true);
@@ -31,20 +31,20 @@ fn hurry(world: &mut World, word: Option<&str>) {
 
 fn ca(world: &World, secret: &str) -> Option<CertificateInfo> {
     match &world.seen.secrets.get(secret)?.content {
-        SecretContent::Authority(info) => Some(info.clone()),
+        SecretContent::Authority(ca) => Some(ca.anchor.clone()),
         other => panic!("{other:?}"),
     }
 }
 
-fn present(world: &World) -> CertificateInfo {
+pub(super) fn present(world: &World) -> CertificateInfo {
     ca(world, "db-ca").unwrap()
 }
 
-fn under_way(world: &World) -> bool {
+pub(super) fn under_way(world: &World) -> bool {
     world.seen.secrets.contains_key("db-ca-next")
 }
 
-fn begin(world: &mut World) {
+pub(super) fn begin(world: &mut World) {
     for _ in 0..100 {
         if under_way(world) {
             return;
@@ -54,11 +54,11 @@ fn begin(world: &mut World) {
     panic!("it does not begin");
 }
 
-fn told(plan: &Plan) -> CertificateAuthorityStatus {
+pub(super) fn told(plan: &Plan) -> CertificateAuthorityStatus {
     plan.status.certificate_authority.clone().unwrap()
 }
 
-fn deleted(world: &World, from: usize, part: &str) -> Vec<String> {
+pub(super) fn deleted(world: &World, from: usize, part: &str) -> Vec<String> {
     let lines = world.log[from..].iter();
     let pods = lines.filter_map(|line| line.strip_prefix("DeletePod "));
     pods.filter(|pod| pod.starts_with(part))
@@ -66,14 +66,14 @@ fn deleted(world: &World, from: usize, part: &str) -> Vec<String> {
         .collect()
 }
 
-fn events(plans: &[Plan]) -> Vec<&str> {
+pub(super) fn events(plans: &[Plan]) -> Vec<&str> {
     let notes = plans.iter().flat_map(|plan| &plan.events);
     let reasons = notes.map(|note| note.reason.as_str());
     reasons.filter(|reason| reason.starts_with("Ca")).collect()
 }
 
 /// One CA, known everywhere alone, that signs everything.
-fn only(world: &World, ca: &CertificateInfo) {
+pub(super) fn only(world: &World, ca: &CertificateInfo) {
     assert_eq!(present(world).serial, ca.serial);
     assert!(!under_way(world));
     for part in Part::ALL {
@@ -81,6 +81,7 @@ fn only(world: &World, ca: &CertificateInfo) {
             SecretContent::Leaf {
                 certificate,
                 trusts,
+                ..
             } => {
                 assert_eq!(certificate.issuer, ca.subject, "{part:?}");
                 assert_eq!(trusts.len(), 1, "{part:?}");
@@ -100,7 +101,7 @@ fn only(world: &World, ca: &CertificateInfo) {
 }
 
 /// Until nothing is under way and nothing is to be done, whatever is waited for.
-fn finish(world: &mut World) -> Vec<Plan> {
+pub(super) fn finish(world: &mut World) -> Vec<Plan> {
     let mut plans = Vec::new();
     for _ in 0..1000 {
         let plan = world.reconcile(None);

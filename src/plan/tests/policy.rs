@@ -43,6 +43,15 @@ fn each_demand_is_made_with_what_was_found_and_what_is_allowed() {
         ),
         (json!({"tls": {"maxDuration": "720h"}}), None),
         (
+            json!({"tls": {"issuers": ["vault", "caSecret"]}}),
+            Some("spec.tls.issuer is selfSigned, allowed: vault, caSecret"),
+        ),
+        (json!({"tls": {"issuers": ["selfSigned"]}}), None),
+        (
+            json!({"tls": {"keyAlgorithms": ["Rsa4096"]}}),
+            Some("spec.tls.keyAlgorithm is EcdsaP256, allowed: Rsa4096"),
+        ),
+        (
             json!({"encryption": {"methods": ["sm4-ctr", "aes128-ctr"]}}),
             Some("spec.encryption.method is aes256-ctr, allowed: sm4-ctr, aes128-ctr"),
         ),

@@ -26,7 +26,7 @@ fn world(policy: &serde_json::Value, names: &[&str]) -> World {
 
 fn ca(world: &World) -> CertificateInfo {
     match &world.seen.secrets["db-ca"].content {
-        SecretContent::Authority(info) => info.clone(),
+        SecretContent::Authority(ca) => ca.anchor.clone(),
         other => panic!("{other:?}"),
     }
 }

@@ -1,6 +1,7 @@
 //! The small world.
 
 mod agents;
+mod issuers;
 mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,13 +13,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
+use crate::api::ANNOTATION_APPLIED;
 use crate::api::key_dict::{KeyDictReport, MasterKeyName};
 use crate::api::report::{
     AgentPhase, AgentReport, Coverage, Finding, KeyCheck, Progress, VerificationReport,
 };
 use crate::api::v1alpha1::MasterKey;
-use crate::api::{ANNOTATION_APPLIED, ANNOTATION_CA_ROTATION};
-use crate::plan::action::{Action, Anchor, Plan};
+use crate::plan::action::{Action, Plan};
 use crate::plan::names::{Part, VOLUME_TLS};
 use crate::plan::observed::*;
 use crate::plan::revocation::record::Stored;
@@ -147,6 +148,8 @@ impl World {
                 tikv: facts(tikv, map("tikv-config", "tikv.toml", "# mine\n[storage]\n")),
                 pd: facts(pd, map("pd-config", "pd.toml", "[replication]\n")),
                 secrets: BTreeMap::new(),
+                issuer: IssuerLook::Makes,
+                not_issued: BTreeMap::new(),
                 bundles: BTreeMap::new(),
                 agent_config: None,
                 volumes: BTreeMap::new(),
@@ -338,19 +341,37 @@ impl World {
             Action::RemoveFinalizer => self.seen.resource.metadata.finalizers = None,
             Action::IssueCa {
                 metadata,
+                issuer,
                 common_name,
                 duration,
             } => {
-                let certificate = self.certificate(common_name, common_name, *duration);
-                let before = self.store(metadata, SecretContent::Authority(certificate));
+                let made = self.authority(issuer, common_name, *duration);
+                let before = self.store(metadata, made);
                 assert!(before.is_none(), "a CA was overwritten");
+            }
+            Action::RefreshCa {
+                metadata, issuer, ..
+            } => {
+                let made = self.authority(issuer, "", SignedDuration::ZERO);
+                self.store(metadata, made);
+            }
+            Action::TrustBeside {
+                secret,
+                version,
+                trusted,
+            } => {
+                let trusted = trusted
+                    .iter()
+                    .map(|anchor| self.ca(anchor).anchor)
+                    .collect();
+                self.trust_beside(secret, version, trusted);
             }
             Action::PromoteCa { from, metadata } => {
                 let content = self.seen.secrets[&from.secret].content.clone();
                 if let Some(SecretContent::Authority(going)) =
                     self.seen.secrets.get("db-ca").map(|one| &one.content)
                 {
-                    self.former = Some(going.subject.clone());
+                    self.former = Some(going.anchor.subject.clone());
                 }
                 self.store(metadata, content);
             }
@@ -359,13 +380,7 @@ impl World {
                 version,
                 memory,
             } => {
-                self.serial += 1;
-                let written = self.serial.to_string();
-                let metadata = &mut self.seen.secrets.get_mut(secret).unwrap().metadata;
-                assert_eq!(metadata.resource_version.as_ref(), Some(version));
-                metadata.resource_version = Some(written);
-                let notes = metadata.annotations.get_or_insert_default();
-                notes.insert(ANNOTATION_CA_ROTATION.to_owned(), memory.clone());
+                self.record_rotation(secret, version, memory);
             }
             Action::VacateCa { secret, version } => {
                 let gone = self.seen.secrets.remove(secret).unwrap();
@@ -378,21 +393,7 @@ impl World {
                 beside,
                 spec,
             } => {
-                let ca = |anchor: &Anchor| match &self.seen.secrets[&anchor.secret].content {
-                    SecretContent::Authority(ca) => ca.clone(),
-                    other => panic!("no CA: {other:?}"),
-                };
-                let signer = ca(authority);
-                let trusts = std::iter::once(signer.clone()).chain(beside.iter().map(ca));
-                let trusts = trusts.collect();
-                let (name, issuer) = (&spec.common_name, &signer.subject);
-                let mut certificate = self.certificate(name, issuer, spec.duration);
-                (certificate.dns, certificate.ips) = (spec.dns.clone(), spec.ips.clone());
-                let content = SecretContent::Leaf {
-                    certificate,
-                    trusts,
-                };
-                self.store(metadata, content);
+                self.issue_leaf(metadata, authority, beside, spec);
             }
             Action::WrapMasterKey { metadata } => {
                 let facts = SecretFacts {

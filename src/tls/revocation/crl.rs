@@ -9,8 +9,9 @@ use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::serial_bytes;
 use crate::api::v1alpha1::RevocationReason;
-use crate::tls::authority::{Authority, IssueError, moment};
+use crate::tls::authority::{Authority, IssueError};
 use crate::tls::parse::{ParseError, ders};
+use crate::tls::request::moment;
 
 /// What a list says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +53,8 @@ impl Authority {
     /// A serial number that is none, a moment that no list can carry, or a CA that may not sign lists.
     pub fn sign_crl(&self, spec: &CrlSpec) -> Result<Crl, IssueError> {
         let revoked = spec.revoked.iter().map(line).collect::<Result<_, _>>()?;
-        let issuer = Issuer::from_ca_cert_pem(self.certificate_pem(), self.signing_key())?;
+        let issuer =
+            Issuer::from_ca_cert_pem(self.certificates().chain_pem(), self.signing_key()?)?;
         let params = CertificateRevocationListParams {
             this_update: moment(spec.this_update)?,
             next_update: moment(spec.next_update)?,
@@ -95,7 +97,7 @@ fn unsigned(number: u64) -> Vec<u8> {
 
 /// The identifier that the CA certificate itself carries: by it a list finds its CA, whoever made that.
 fn key_identifier(authority: &Authority) -> Result<KeyIdMethod, IssueError> {
-    let all = ders(authority.certificate_pem().as_bytes())?;
+    let all = ders(authority.certificates().chain_pem().as_bytes())?;
     let der = all.first().ok_or(ParseError::Empty)?;
     let (_, certificate) = X509Certificate::from_der(der.as_ref())
         .map_err(|error| ParseError::Der(error.to_string()))?;

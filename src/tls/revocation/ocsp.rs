@@ -52,7 +52,7 @@ pub struct Answer {
 impl Responder {
     /// Of a CA and the CRL that it signed, in DER.
     pub fn new(authority: Authority, crl: &[u8]) -> Result<Self, IssueError> {
-        let all = ders(authority.certificate_pem().as_bytes())?;
+        let all = ders(authority.certificates().chain_pem().as_bytes())?;
         let der = all.first().ok_or(ParseError::Empty)?;
         Ok(Self {
             certificate: Certificate::from_der(der.as_ref())?,
@@ -120,7 +120,7 @@ impl Responder {
             responses: responses.collect::<Result<_, IssueError>>()?,
             response_extensions: nonce(request).map(|one| vec![one]),
         };
-        let pair = self.authority.signing_key();
+        let pair = self.authority.signing_key()?;
         let signature = pair.sign(&data.to_der()?)?;
         let signed = BasicOcspResponse {
             tbs_response_data: data,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::api::AGENT_PORT;
+use crate::api::v1alpha1::KeyAlgorithm;
 use crate::plan::revocation::record::Record;
 use crate::plan::revocation::{Trial, Tried, to_try};
 
@@ -64,11 +65,12 @@ impl World {
         let uid = before.and_then(|before| before.metadata.uid.clone());
         metadata.uid = uid.or_else(|| Some(format!("s{}", self.serial)));
         metadata.resource_version = Some(self.serial.to_string());
-        if let SecretContent::Authority(made)
-        | SecretContent::Leaf {
-            certificate: made, ..
-        } = &content
-        {
+        let made = match &content {
+            SecretContent::Authority(ca) => Some(&ca.anchor),
+            SecretContent::Leaf { certificate, .. } => Some(certificate),
+            _ => None,
+        };
+        if let Some(made) = made {
             let notes = metadata.annotations.get_or_insert_default();
             notes.insert(ANNOTATION_APPLIED.to_owned(), made.serial.clone());
         }
@@ -76,7 +78,7 @@ impl World {
         self.seen.secrets.insert(name, facts)
     }
 
-    pub(super) fn certificate(
+    pub fn certificate(
         &mut self,
         common_name: &str,
         issuer: &str,
@@ -96,6 +98,7 @@ impl World {
             server_auth: true,
             client_auth: true,
             public_key: self.serial.to_be_bytes().to_vec(),
+            key_algorithm: Some(KeyAlgorithm::EcdsaP256),
         }
     }
 
@@ -104,6 +107,7 @@ impl World {
             SecretContent::Leaf {
                 certificate,
                 trusts,
+                ..
             } => Some((certificate.clone(), trusts.clone())),
             _ => None,
         }
@@ -140,7 +144,9 @@ impl World {
                         shown: BTreeSet::new(),
                     },
                 };
-                if !self.stuck.contains(&name) {
+                // What comes beside the same certificate is not read before the next one (facts, TLS §2.1).
+                let another = process.leaf.serial != leaf.serial;
+                if another && !self.stuck.contains(&name) {
                     (process.leaf, process.trusts) = (leaf, trusts);
                 }
                 process.shown.insert(process.leaf.issuer.clone());

@@ -1,0 +1,172 @@
+//! A CA whose key never leaves the service that holds it: the certificate is made here, and the service signs its hash.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+
+use super::own::issue;
+use super::{IssuedCa, Issuer, IssuerClass, IssuerError, NewCa, Order};
+use crate::tls::anchor::CaCertificates;
+use crate::tls::authority::{Authority, IssueError, RemoteAlgorithm, RemoteKey};
+use crate::tls::leaf::IssuedLeaf;
+
+/// A key that signs, behind a service.
+pub trait KeySigner: Send + Sync {
+    /// The public key and how it signs. Refuses a key that no TiKV would take, or that may not sign.
+    fn key(&self) -> BoxFuture<'_, Result<SigningKey, IssuerError>>;
+    /// Signs the message, which it hashes; the signature in the form that X.509 has (ECDSA: DER of r and s; RSA: the number).
+    fn sign<'a>(&'a self, message: &'a [u8]) -> BoxFuture<'a, Signing>;
+}
+
+/// What a signature came to.
+pub type Signing = Result<Vec<u8>, IssuerError>;
+
+/// The public half.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SigningKey {
+    /// Subject public key info, DER.
+    pub public_key: Vec<u8>,
+    /// How it signs.
+    pub algorithm: RemoteAlgorithm,
+}
+
+/// A CA with such a key.
+pub struct RemoteCa {
+    name: String,
+    key: Arc<dyn KeySigner>,
+    /// Its certificates, once they are made.
+    certificates: Option<CaCertificates>,
+}
+
+impl RemoteCa {
+    /// `certificates` are those that were made with the key before. `name` is for people.
+    pub fn new(
+        name: impl Into<String>,
+        key: Arc<dyn KeySigner>,
+        certificates: Option<CaCertificates>,
+    ) -> Self {
+        Self {
+            name: name.into(),
+            key,
+            certificates,
+        }
+    }
+
+    /// What the library can sign with, from a thread that may block.
+    async fn bridge(&self) -> Result<Arc<Bridge>, IssuerError> {
+        let SigningKey {
+            public_key,
+            algorithm,
+        } = self.key.key().await?;
+        Ok(Arc::new(Bridge {
+            public_key,
+            algorithm,
+            key: self.key.clone(),
+            runtime: tokio::runtime::Handle::current(),
+            failure: Mutex::default(),
+        }))
+    }
+
+    fn failed(&self, bridge: &Bridge, error: &IssueError) -> IssuerError {
+        let kept = bridge.failure.lock();
+        let kept = kept.unwrap_or_else(PoisonError::into_inner).take();
+        kept.unwrap_or_else(|| IssuerError::of_issue(&self.name, error))
+    }
+}
+
+impl Issuer for RemoteCa {
+    fn authority<'a>(&'a self, wanted: &'a NewCa) -> BoxFuture<'a, Result<IssuedCa, IssuerError>> {
+        async move {
+            let bridge = self.bridge().await?;
+            let (wanted, signer) = (wanted.clone(), bridge.clone());
+            let work = move || {
+                let NewCa {
+                    common_name,
+                    duration,
+                    now,
+                } = wanted;
+                Authority::generate_remote(&common_name, now, duration, signer)
+            };
+            let made = tokio::task::spawn_blocking(work).await;
+            let made = made.map_err(|_| broken_off(&self.name))?;
+            let made = made.map_err(|error| self.failed(&bridge, &error))?;
+            Ok(IssuedCa {
+                certificates: made.certificates().clone(),
+                key: None,
+            })
+        }
+        .boxed()
+    }
+
+    fn look(&self) -> BoxFuture<'_, Result<Option<CaCertificates>, IssuerError>> {
+        async move {
+            // A key that says who it is may still not be allowed to sign: what signs nothing is no CA.
+            self.key.key().await?;
+            self.key.sign(b"tikv-security: may this key sign?").await?;
+            Ok(None)
+        }
+        .boxed()
+    }
+
+    fn issue<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<IssuedLeaf, IssuerError>> {
+        async move {
+            let bridge = self.bridge().await?;
+            let certificates = self.certificates.clone().ok_or_else(|| IssuerError {
+                issuer: self.name.clone(),
+                class: IssuerClass::NotFound,
+                message: "its CA was not made yet".to_owned(),
+                remedy: "It is made by the next reconcile.",
+            })?;
+            let authority = Authority::remote(certificates, bridge.clone())
+                .map_err(|error| self.failed(&bridge, &error))?;
+            let done = issue(&self.name, Arc::new(authority), order.clone()).await;
+            done.map_err(|error| {
+                let kept = bridge.failure.lock();
+                let kept = kept.unwrap_or_else(PoisonError::into_inner).take();
+                kept.unwrap_or(error)
+            })
+        }
+        .boxed()
+    }
+}
+
+fn broken_off(name: &str) -> IssuerError {
+    IssuerError {
+        issuer: name.to_owned(),
+        class: IssuerClass::Unavailable,
+        message: "signing was broken off".to_owned(),
+        remedy: "It is tried again by itself.",
+    }
+}
+
+/// Lets a library that wants its signature at once wait for one that comes over a network.
+struct Bridge {
+    public_key: Vec<u8>,
+    algorithm: RemoteAlgorithm,
+    key: Arc<dyn KeySigner>,
+    runtime: tokio::runtime::Handle,
+    /// What the library has no place for.
+    failure: Mutex<Option<IssuerError>>,
+}
+
+impl RemoteKey for Bridge {
+    fn public_key(&self) -> &[u8] {
+        &self.public_key
+    }
+
+    fn algorithm(&self) -> RemoteAlgorithm {
+        self.algorithm
+    }
+
+    fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
+        match self.runtime.block_on(self.key.sign(message)) {
+            Ok(signature) => Some(signature),
+            Err(error) => {
+                let kept = self.failure.lock();
+                *kept.unwrap_or_else(PoisonError::into_inner) = Some(error);
+                None
+            }
+        }
+    }
+}
