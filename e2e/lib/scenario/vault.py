@@ -75,6 +75,43 @@ class Vault:
             }
         }
 
+    def sign_certificates(self) -> None:
+        """An intermediate CA under a root, and a role for the operator, as docs/issuers.md says."""
+        for mount in ("root", "pki"):
+            self.call("POST", f"sys/mounts/{mount}", {"type": "pki", "config": {"max_lease_ttl": "87600h"}})
+        root = {"common_name": "e2e root", "key_type": "ec", "ttl": "8000h"}
+        self.call("POST", "root/root/generate/internal", root)
+        wanted = {"common_name": "e2e issuing", "key_type": "ec"}
+        made = self.call("POST", "pki/intermediate/generate/internal", wanted)["data"]
+        asked = {"csr": made["csr"], "common_name": "e2e issuing", "ttl": "4000h"}
+        chain = self.call("POST", "root/root/sign-intermediate", asked)["data"]["ca_chain"]
+        given = self.call("POST", "pki/intermediate/set-signed", {"certificate": "\n".join(chain)})["data"]
+        signs = next(issuer for issuer, key in given["mapping"].items() if key)
+        self.call("POST", "pki/config/issuers", {"default": signs})
+        flags = {"server_flag": True, "client_flag": True, "key_type": "any", "max_ttl": "720h"}
+        self.call("POST", "pki/roles/tikv", {"allow_any_name": True, "allow_ip_sans": True, **flags})
+        rules = {"pki/sign/tikv": {"capabilities": ["update"]}}
+        self.call("PUT", "sys/policies/acl/pki", {"policy": json.dumps({"path": rules})})
+        role = {
+            "bound_service_account_namespaces": [operator.NAMESPACE],
+            "bound_service_account_names": [OPERATOR_ACCOUNT],
+            "audience": AUDIENCE,
+            "token_policies": ["pki"],
+            "token_ttl": 600,
+        }
+        self.call("POST", "auth/kubernetes/role/pki", role)
+
+    def issuer(self) -> dict[str, Any]:
+        """What a person writes to have certificates of it."""
+        return {
+            "vault": {
+                "address": self.address,
+                "caSecret": {"name": "demo-vault-tls", "key": "ca.crt"},
+                "role": "tikv",
+                "auth": {"kubernetes": {"role": "pki", "audience": AUDIENCE}},
+            }
+        }
+
     def seal(self) -> None:
         """Nobody gets anything any more."""
         self.call("PUT", "sys/seal", {})

@@ -24,7 +24,7 @@ pub enum AwsSigning {
 impl AwsKms {
     /// The public key: subject public key info, DER. Refuses a key that is not for signing.
     pub async fn public_key(&self) -> Result<Vec<u8>, KmsError> {
-        let request = self.client().await.get_public_key();
+        let request = self.client().await?.get_public_key();
         let answer = request.key_id(&self.settings.key_id).send().await;
         let answer = answer.map_err(|error| classify(&self.settings.key_id, &error))?;
         if answer.key_usage != Some(KeyUsageType::SignVerify) {
@@ -48,7 +48,7 @@ impl AwsKms {
         } else {
             (MessageType::Digest, Sha256::digest(message).to_vec())
         };
-        let request = self.client().await.sign();
+        let request = self.client().await?.sign();
         let request = request
             .key_id(&self.settings.key_id)
             .message_type(kind)
