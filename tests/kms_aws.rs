@@ -3,8 +3,11 @@
 
 mod moto;
 
+use std::process::Command;
+
 use moto::Moto;
 use tikv_security::crypto::secret::SecretBytes;
+use tikv_security::kms::aws::{AwsKms, Settings, StaticCredentials};
 use tikv_security::kms::{Class, Kms, MasterKey, prove};
 
 #[tokio::test(flavor = "multi_thread")]

@@ -206,9 +206,15 @@ pub fn authority_end(
     (left <= near).then(|| AuthorityEnd {
         pressing,
         text: format!(
-            "The CA in Secret {authority} ends on {}: {follows}. Its rotation should have begun by itself: see status.certificateAuthority.waitsFor. Where it can not: {}",
+            "The CA in Secret {authority} ends on {}: {follows}. {}",
             ca.ends,
-            anew(observed.name())
+            ca::elsewhere(&ca.issuer).map_or_else(
+                || format!(
+                    "Its rotation should have begun by itself: see status.certificateAuthority.waitsFor. Where it can not: {}",
+                    anew(observed.name())
+                ),
+                |what| format!("What is needed is {what}."),
+            )
         ),
     })
 }

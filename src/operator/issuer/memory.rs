@@ -12,8 +12,10 @@ use crate::plan::observed::{IssueFailure, IssuerLook};
 
 /// A client is used for so long: half of the life of the operator's token, so that it can log in again.
 const CLIENT: Duration = Duration::from_mins(5);
-/// What an issuer told holds for so long.
+/// What an issuer told of its CA holds for so long.
 const TOLD: Duration = Duration::from_mins(1);
+/// That a key elsewhere can sign holds for so long: each look is a call that is paid for.
+const SIGNS: Duration = Duration::from_mins(10);
 /// And a refusal for so long.
 const REFUSED: Duration = Duration::from_secs(20);
 
@@ -45,7 +47,8 @@ impl Memory {
         let all = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
         let (at, look) = all.get(what)?;
         let holds = match look {
-            IssuerLook::Makes | IssuerLook::Offers { .. } => TOLD,
+            IssuerLook::Makes => SIGNS,
+            IssuerLook::Offers { .. } => TOLD,
             IssuerLook::Refused { .. } => REFUSED,
         };
         (at.elapsed() < holds).then(|| look.clone())
@@ -53,7 +56,7 @@ impl Memory {
 
     pub(super) fn looked(&self, what: String, look: &IssuerLook) {
         let mut all = self.looks.lock().unwrap_or_else(PoisonError::into_inner);
-        all.retain(|_, (at, _)| at.elapsed() < TOLD);
+        all.retain(|_, (at, _)| at.elapsed() < SIGNS);
         all.insert(what, (Instant::now(), look.clone()));
     }
 

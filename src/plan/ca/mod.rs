@@ -41,7 +41,7 @@ use crate::api::{ANNOTATION_APPLIED, ANNOTATION_CA_ROTATION};
 use crate::tls::parse::CertificateInfo;
 
 pub use restarts::{RESTART, Restarts};
-pub use source::{Source, of as source, wanted as issuer};
+pub use source::{Source, elsewhere, of as source};
 pub use turn::{Moment, Turn, turn};
 
 /// Which CA signs, and which are trusted.

@@ -15,7 +15,7 @@ pub enum Source {
 }
 
 /// The issuer that is wanted; without TLS the agents alone have certificates, of a CA made here.
-pub fn wanted(observed: &Observed) -> Issuer {
+fn wanted(observed: &Observed) -> Issuer {
     let tls = observed.resource.spec.tls.as_ref();
     tls.map_or_else(Issuer::own, |tls| tls.issuer.clone())
 }
@@ -51,7 +51,7 @@ pub fn of(observed: &Observed, ca: &AuthorityFacts) -> Source {
 }
 
 /// How a person comes to another CA where none is made here; `None` where it only has to be asked for.
-pub(super) fn elsewhere(issuer: &Issuer) -> Option<String> {
+pub fn elsewhere(issuer: &Issuer) -> Option<String> {
     match issuer.choice()? {
         IssuerChoice::SelfSigned(_) | IssuerChoice::Kms(_) | IssuerChoice::Pkcs11(_) => None,
         IssuerChoice::CaSecret(secret) => Some(format!(
