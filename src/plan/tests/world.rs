@@ -62,7 +62,7 @@ pub struct World {
     pub stuck: BTreeSet<String>,
     /// Whether channels that were opened before may be refused.
     pub emergency: bool,
-    /// Subject of the CA before, while something that it signed is kept for trials.
+    /// Serial number of the CA before, while something that it signed is kept for trials.
     pub former: Option<String>,
 }
 
@@ -371,7 +371,7 @@ impl World {
                 if let Some(SecretContent::Authority(going)) =
                     self.seen.secrets.get("db-ca").map(|one| &one.content)
                 {
-                    self.former = Some(going.anchor.subject.clone());
+                    self.former = going.key_is_here().then(|| going.anchor.serial.clone());
                 }
                 self.store(metadata, content);
             }

@@ -310,7 +310,7 @@ impl World {
             of: Tried::FormerCa,
             pod: one.pod.clone(),
             port: port(one.part),
-            refused: Ok(!one.server_trusts().iter().any(|ca| ca.subject == *former)),
+            refused: Ok(!one.server_trusts().iter().any(|ca| ca.serial == *former)),
         });
         self.seen.trials = trials.collect();
     }
