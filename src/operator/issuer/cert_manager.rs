@@ -128,10 +128,11 @@ impl CertManager {
     }
 
     fn object(&self, request: &str, spec: &LeafSpec, what_for: LeafUse) -> DynamicObject {
-        let mut usages = vec!["digital signature", "client auth"];
-        if what_for == LeafUse::Both {
-            usages.push("server auth");
-        }
+        // In the order of the request itself: cert-manager compares them so.
+        let usages: &[&str] = match what_for {
+            LeafUse::Both => &["digital signature", "server auth", "client auth"],
+            LeafUse::Client => &["digital signature", "client auth"],
+        };
         let mut object = DynamicObject::new("", &self.kind).data(json!({"spec": {
             "request": STANDARD.encode(request),
             "isCA": false,
