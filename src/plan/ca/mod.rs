@@ -187,6 +187,13 @@ impl Course<'_> {
         }
     }
 
+    /// Whether the key of the CA with this serial number is in the cluster, so that its revoked certificates are listed here.
+    pub fn lists(&self, serial: &str) -> bool {
+        let next = self.rotation.as_ref().map(|rotation| rotation.next);
+        let mut all = [Some(self.present), next].into_iter().flatten();
+        all.any(|ca| ca.anchor.serial == serial && ca.key_is_here())
+    }
+
     /// Whether the CA with this serial number is to be trusted by every port.
     pub fn trusts(&self, serial: &str) -> bool {
         let (signer, beside) = self.anchors();

@@ -95,7 +95,13 @@ pub fn turn(observed: &Observed, status: &TikvSecurityStatus, now: Timestamp) ->
         }
     }
     let (signer, beside) = course.anchors();
-    let anchors: Vec<Anchor> = std::iter::once(signer).chain(beside).collect();
+    // Of a CA whose key is elsewhere there is no list here.
+    let lists = |one: &Anchor| {
+        let serial = one.serial.as_deref();
+        serial.is_some_and(|serial| course.lists(serial))
+    };
+    let anchors = std::iter::once(signer).chain(beside);
+    let anchors: Vec<Anchor> = anchors.filter(lists).collect();
     if due(observed, &known, &record, &anchors, now) {
         let action = publish(observed, &mut record, anchors, now);
         turn.actions.push(action);

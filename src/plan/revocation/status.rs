@@ -73,11 +73,24 @@ pub(super) fn verdict(
         return (RevocationPhase::Expired, text);
     }
     let until = format!("still accepted by the cluster until {}", entry.not_after);
-    if entry.crl.is_none() && course.is_none_or(|course| course.trusts(&entry.authority)) {
+    let elsewhere = course
+        .is_some_and(|course| course.trusts(&entry.authority) && !course.lists(&entry.authority));
+    if entry.crl.is_none()
+        && !elsewhere
+        && course.is_none_or(|course| course.trusts(&entry.authority))
+    {
         let text = format!("The next CRL will name it; {until}");
         return (RevocationPhase::Recorded, text);
     }
-    let published = |why: &str| (RevocationPhase::Published, format!("{until}: {why}"));
+    let published = |why: &str| {
+        if elsewhere {
+            let text = format!(
+                "{until}: {why}. No list here names it, because the key of its CA is elsewhere: revoke it there, too"
+            );
+            return (RevocationPhase::Recorded, text);
+        }
+        (RevocationPhase::Published, format!("{until}: {why}"))
+    };
     let cutting = |what: String| {
         let text = format!("{until}, or until {what}");
         (RevocationPhase::CuttingOff, text)

@@ -5,10 +5,10 @@ use serde_json::json;
 
 use super::world::{World, spec};
 use crate::api::v1alpha1::{
-    RefusalProof, RevocationPhase, RevocationReason, RevocationStatus, TikvSecurityStatus,
+    Issuer, RefusalProof, RevocationPhase, RevocationReason, RevocationStatus, TikvSecurityStatus,
 };
 use crate::plan::action::{Action, Plan};
-use crate::plan::observed::SecretContent;
+use crate::plan::observed::{IssuerLook, SecretContent};
 use crate::plan::revocation::record::{Entry, Record, Stored};
 use crate::tls::parse::CertificateInfo;
 
@@ -144,6 +144,44 @@ fn where_its_end_is_waited_for_the_status_says_that_it_is_accepted_until_then() 
         "what nobody can mistake any more is forgotten"
     );
     assert!(record(&world).entries.is_empty());
+}
+
+#[test]
+fn what_a_ca_elsewhere_signed_is_written_down_and_never_said_to_be_listed() {
+    let mut world = world(&json!({}), &[]);
+    let issuer: Issuer = serde_json::from_value(json!({"vault": {
+        "address": "https://vault.example.com:8200", "role": "tikv",
+        "auth": {"kubernetes": {"role": "tikv-security"}},
+    }}))
+    .unwrap();
+    let anchor = ca(&world);
+    let offered = Box::new(anchor.clone());
+    world.seen.issuer = IssuerLook::Offers {
+        anchor: offered.clone(),
+        signer: offered,
+    };
+    let tls = world.seen.resource.spec.tls.as_mut().unwrap();
+    tls.issuer = issuer.clone();
+    let Some(SecretContent::Authority(stored)) = world
+        .seen
+        .secrets
+        .get_mut("db-ca")
+        .map(|one| &mut one.content)
+    else {
+        panic!("no CA");
+    };
+    stored.issuer = issuer;
+    revoke(&mut world, "5e", "orders", RevocationReason::KeyCompromise);
+    for _ in 0..5 {
+        let plan = world.reconcile(None);
+        let told = told(&plan.status);
+        assert_eq!(told.phase, RevocationPhase::Recorded);
+        assert!(told.message.contains("still accepted"), "{told:?}");
+        assert!(told.message.contains("revoke it there, too"), "{told:?}");
+    }
+    let record = record(&world);
+    assert!(record.authorities.is_empty(), "{record:?}");
+    assert!(record.entries.iter().all(|one| one.crl.is_none()));
 }
 
 #[test]
