@@ -344,7 +344,7 @@ impl Applier<'_> {
     fn not_given(&self, secret: &str, doing: &str, source: IssuerError) -> Error {
         self.context.issuers.failed(&self.uid(), secret, &source);
         let doing = format!("{doing} for Secret {secret}");
-        Error::Issue { doing, source }
+        Error::NotIssued { doing, source }
     }
 
     fn uid(&self) -> String {

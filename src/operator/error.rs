@@ -82,6 +82,14 @@ pub enum Error {
         /// What the KMS said.
         source: KmsError,
     },
+    /// An issuer gave no certificate. It is remembered, and the next plan does what can be done without it.
+    #[error("{doing}: {source}. {}", source.remedy)]
+    NotIssued {
+        /// What was being done.
+        doing: String,
+        /// What the issuer said.
+        source: IssuerError,
+    },
     /// No certificate.
     #[error("{doing}: {source}. {}", source.remedy)]
     Issue {
@@ -125,8 +133,10 @@ impl Error {
                 _ => Class::Retry,
             },
             Self::Foreign { .. } | Self::Malformed(_) => Class::Human,
-            Self::Issue { source, .. } if source.class == IssuerClass::Unavailable => Class::Retry,
-            Self::Issue { .. } => Class::Human,
+            Self::Issue { source, .. } | Self::NotIssued { source, .. } => match source.class {
+                IssuerClass::Unavailable => Class::Retry,
+                _ => Class::Human,
+            },
             Self::Gone(_) | Self::Busy { .. } => Class::Wait,
             Self::Pd { .. } => Class::Retry,
             Self::Kms { source, .. } if source.class == kms::Class::Unavailable => Class::Retry,
@@ -144,7 +154,7 @@ impl Error {
             Self::Pd { .. } => "PdFailed",
             Self::Busy { .. } => "Busy",
             Self::Kms { .. } => "MasterKeyNotMade",
-            Self::Issue { .. } => "IssueFailed",
+            Self::Issue { .. } | Self::NotIssued { .. } => "IssueFailed",
         }
     }
 }

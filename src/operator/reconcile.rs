@@ -171,7 +171,15 @@ async fn step(
             action = action.name(),
             "acting"
         );
-        applier.apply(action).await?;
+        match applier.apply(action).await {
+            // What follows may need it; the next plan knows, and tells.
+            Err(error @ Error::NotIssued { .. }) => {
+                tracing::warn!(namespace = observed.namespace(), name = observed.name(), %error, "not issued");
+                report::failure(&context.recorder, resource, &error).await;
+                return Ok(SOON);
+            }
+            done => done?,
+        }
     }
     if resource.metadata.deletion_timestamp.is_none() {
         report::volumes(objects, &observed, &plan.volumes).await?;

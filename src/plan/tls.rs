@@ -54,6 +54,7 @@ pub fn issue(
                 remedy.clone(),
             ));
         }
+        awaited(observed, &authority, now)?;
         // What was asked for before there was a CA is answered by the first one.
         let word = |word: &Option<String>| word.clone().unwrap_or_default();
         let notes = [
@@ -75,7 +76,7 @@ pub fn issue(
     let anchors = course.as_ref().map(Course::anchors);
     let (authority, beside) = anchors.unwrap_or((first, Vec::new()));
     if let Some(course) = &course {
-        actions.extend(moved(observed, desired, course, &authority));
+        actions.extend(moved(observed, desired, course, &authority, now));
     }
     for part in Part::ALL {
         let spec = leaf(observed, desired, part, tikv, pd);
@@ -84,6 +85,10 @@ pub fn issue(
             need(observed, desired, part, &spec, course, &rotation, now)
         });
         let failed = observed.not_issued.get(&secret);
+        // Nothing may come to need a Secret that can not be had yet.
+        if !matches!(content(observed, &secret), Some(SecretContent::Leaf { .. })) {
+            awaited(observed, &secret, now)?;
+        }
         if need == Need::Trust {
             let version = observed.secrets.get(&secret);
             let version = version.and_then(|secret| secret.metadata.resource_version.clone());
@@ -152,14 +157,34 @@ fn present<'a>(
     Ok(ca)
 }
 
+/// Refuses while something that nothing can go on without is not to be asked for again yet.
+fn awaited(observed: &Observed, secret: &str, now: Timestamp) -> Result<(), Blocker> {
+    let failed = observed.not_issued.get(secret);
+    let Some(failed) = failed.filter(|failed| now < failed.retry_at) else {
+        return Ok(());
+    };
+    Err(Blocker::new(
+        "NotIssued",
+        format!(
+            "what Secret {secret} is to hold was not given: {}",
+            failed.message
+        ),
+        format!("It is asked for again at {}.", failed.retry_at),
+    ))
+}
+
 /// Writes down how the CA is reached now, when only that has changed.
 fn moved(
     observed: &Observed,
     desired: &Desired,
     course: &Course<'_>,
     anchor: &Anchor,
+    now: Timestamp,
 ) -> Option<Action> {
-    let still = course.step().is_none() && ca::source(observed, course.signer()) == Source::Moved;
+    let failed = observed.not_issued.get(&anchor.secret);
+    let waits = failed.is_some_and(|failed| now < failed.retry_at);
+    let still =
+        !waits && course.step().is_none() && ca::source(observed, course.signer()) == Source::Moved;
     let secret = observed.secrets.get(&anchor.secret)?;
     let note = |key| {
         annotation(&secret.metadata, key)

@@ -139,6 +139,11 @@ pub(super) fn begin(course: &Course<'_>, moment: &Moment<'_>, turn: &mut Turn) {
 
 /// What lacks until the issuer has another CA to give.
 fn offered(course: &Course<'_>, moment: &Moment<'_>) -> Option<String> {
+    let name = next_authority_secret(moment.observed.name());
+    let failed = moment.observed.not_issued.get(&name);
+    if let Some(failed) = failed.filter(|failed| moment.now < failed.retry_at) {
+        return Some(format!("the issuer: {}", failed.message));
+    }
     if let IssuerLook::Refused { message, remedy } = &moment.observed.issuer {
         return Some(format!("the issuer: {message}. {remedy}"));
     }

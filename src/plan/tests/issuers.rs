@@ -4,7 +4,7 @@ use jiff::SignedDuration;
 use serde_json::{Value, json};
 
 use super::ca::{begin, deleted, events, finish, only, present, told, under_way, world};
-use super::world::World;
+use super::world::{World, spec};
 use crate::api::v1alpha1::{CaPhase, Phase, condition};
 use crate::plan::action::Action;
 use crate::plan::names::Part;
@@ -142,6 +142,33 @@ fn nothing_is_begun_with_an_issuer_that_can_not_be_used() {
     let new = offer(&mut world, "corporate");
     finish(&mut world);
     only(&world, &new);
+}
+
+#[test]
+fn a_first_certificate_that_is_not_given_holds_up_what_would_need_it() {
+    let mut spec = spec();
+    spec["tls"]["issuer"] = vault();
+    for secret in [Part::Pd.secret("db"), "db-ca".to_owned()] {
+        let mut world = World::new(spec.clone(), true);
+        offer(&mut world, "corporate");
+        world.not_given(&secret);
+        let plan = world.reconcile(None);
+        assert_eq!(plan.status.phase, Some(Phase::Blocked));
+        let told = plan.status.message.clone().unwrap();
+        assert!(
+            told.contains(&secret) && told.contains("does not answer"),
+            "{told}"
+        );
+        assert!(
+            !world
+                .log
+                .iter()
+                .any(|line| line.starts_with("PatchStatefulSet"))
+        );
+        world.now += SignedDuration::from_secs(31);
+        let plan = world.settle();
+        assert_eq!(plan.status.phase, Some(Phase::Ready));
+    }
 }
 
 #[test]

@@ -60,7 +60,7 @@ impl World {
             }
     }
 
-    pub(super) fn not_given(&mut self, secret: &str) {
+    pub fn not_given(&mut self, secret: &str) {
         let failure = IssueFailure {
             message: "issuer x does not answer".to_owned(),
             retry_at: self.now + SignedDuration::from_secs(30),
