@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 use crate::issuer::{Issuer, IssuerClass, IssuerError};
 use crate::operator::error::{Class, pause};
@@ -21,6 +21,9 @@ const REFUSED: Duration = Duration::from_secs(20);
 
 /// When it was made, and what.
 type Made = (Instant, Arc<dyn Issuer>);
+
+/// A failure is forgotten so long after it should have been asked for again.
+const FORGET: SignedDuration = SignedDuration::from_mins(15);
 
 /// Memory of all issuers.
 #[derive(Default)]
@@ -60,9 +63,10 @@ impl Memory {
         all.insert(what, (Instant::now(), look.clone()));
     }
 
-    /// Certificates that were not given to a resource, by their Secrets.
-    pub fn not_issued(&self, resource: &str) -> BTreeMap<String, IssueFailure> {
-        let all = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Certificates that were not given to a resource, by their Secrets. What was not asked for again in time is not wanted any more.
+    pub fn not_issued(&self, resource: &str, now: Timestamp) -> BTreeMap<String, IssueFailure> {
+        let mut all = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|_, (_, failure)| now.duration_since(failure.retry_at) < FORGET);
         let of = all.iter().filter(|((owner, _), _)| owner == resource);
         of.map(|((_, secret), (_, failure))| (secret.clone(), failure.clone()))
             .collect()
@@ -86,7 +90,7 @@ impl Memory {
         let _ = getrandom::fill(&mut dice);
         let wait = pause(class, attempts, u64::from_le_bytes(dice));
         let now = Timestamp::now();
-        let wait = jiff::SignedDuration::try_from(wait).unwrap_or_default();
+        let wait = SignedDuration::try_from(wait).unwrap_or_default();
         let failure = IssueFailure {
             message: format!("{error}. {}", error.remedy),
             retry_at: now.saturating_add(wait).unwrap_or(now),
@@ -98,5 +102,50 @@ impl Memory {
     pub(in crate::operator) fn given(&self, resource: &str, secret: &str) {
         let mut all = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         all.remove(&(resource.to_owned(), secret.to_owned()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FORGET, Memory, SignedDuration, Timestamp};
+    use crate::issuer::{IssuerClass, IssuerError};
+
+    #[test]
+    fn a_failure_is_told_until_it_is_mended_or_not_wanted_any_more() {
+        let memory = Memory::default();
+        let error = IssuerError {
+            issuer: "vault pki/tikv".to_owned(),
+            class: IssuerClass::Unavailable,
+            message: "Vault is sealed".to_owned(),
+            remedy: "Unseal it.",
+        };
+        let told = |secret: &str, now: Timestamp| {
+            let mut all = memory.not_issued("uid", now);
+            all.remove(secret)
+        };
+        let now = Timestamp::now();
+        memory.failed("uid", "demo-pd-tls", &error);
+        let first = told("demo-pd-tls", now).unwrap();
+        assert_eq!(
+            first.message,
+            "issuer vault pki/tikv does not answer: Vault is sealed. Unseal it."
+        );
+        let pause = first.retry_at.duration_since(now);
+        assert!(
+            pause < SignedDuration::from_secs(3),
+            "first in seconds: {pause}"
+        );
+        for _ in 0..9 {
+            memory.failed("uid", "demo-pd-tls", &error);
+        }
+        let later = told("demo-pd-tls", now).unwrap().retry_at;
+        assert!(later.duration_since(now) > SignedDuration::from_secs(50));
+        assert!(memory.not_issued("other", now).is_empty());
+        memory.failed("uid", "demo-ca-next", &error);
+        memory.given("uid", "demo-pd-tls");
+        assert!(told("demo-pd-tls", now).is_none());
+        assert!(told("demo-ca-next", now).is_some());
+        let long = now + FORGET + SignedDuration::from_secs(10);
+        assert!(told("demo-ca-next", long).is_none());
     }
 }

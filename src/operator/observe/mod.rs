@@ -54,7 +54,7 @@ pub(super) async fn observe(
     let issuer = issuer::look(context, objects, &resource).await?;
     let not_issued = context
         .issuers
-        .not_issued(&resource.uid().unwrap_or_default());
+        .not_issued(&resource.uid().unwrap_or_default(), jiff::Timestamp::now());
     let master_key = master_key::prove(context, objects, &resource).await?;
     let other_keys =
         master_key::prove_configured(context, objects, &resource, agent_config.as_ref()).await?;
