@@ -7,6 +7,7 @@ mod moto;
 mod openbao;
 #[allow(dead_code)]
 mod pki;
+#[allow(dead_code)]
 mod softhsm;
 
 use std::fs;

@@ -2,69 +2,24 @@
 //! Where SoftHSM is not installed the test fails: Debian's `softhsm2`.
 #![allow(clippy::unwrap_used)]
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+#[allow(dead_code)]
+mod softhsm;
+
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11 as Module};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::Attribute;
-use cryptoki::session::{Session, UserType};
-use cryptoki::types::AuthPin;
+use cryptoki::session::Session;
+use softhsm::{PIN, inside, module, settings, token};
 use tikv_security::agent::wrapped::{Pending, Provided};
 use tikv_security::crypto::secret::SecretBytes;
 use tikv_security::kms::pkcs11::{Pin, Pkcs11, Settings};
 use tikv_security::kms::{Class, Kms, prove};
 
-const INSIDE: &str = "TIKV_SECURITY_TEST_SOFTHSM";
-const PIN: &str = "7391";
-const SO_PIN: &str = "so-84213";
-
-fn module() -> PathBuf {
-    let paths = [
-        "/usr/lib/softhsm/libsofthsm2.so",
-        "/usr/lib64/pkcs11/libsofthsm2.so",
-    ];
-    let mut paths = paths.map(PathBuf::from).into_iter();
-    paths.find(|path| path.exists()).expect("install softhsm2")
-}
-
-fn settings(token: &str, key: &str, pin: &str) -> Settings {
-    Settings {
-        module: module(),
-        token: token.to_owned(),
-        key: key.to_owned(),
-        pin: Arc::new(Pin::Given(SecretBytes::new(pin.as_bytes().to_vec()))),
-    }
-}
-
 fn kms(key: &str) -> Pkcs11 {
     Pkcs11::new(settings("tikv", key, PIN))
-}
-
-/// Begins this test again in a process with a configuration of its own.
-fn inside(name: &str) -> Option<PathBuf> {
-    if let Some(directory) = std::env::var_os(INSIDE) {
-        return Some(directory.into());
-    }
-    let directory = tempfile::tempdir().unwrap();
-    let tokens = directory.path().join("tokens");
-    std::fs::create_dir(&tokens).unwrap();
-    let config = directory.path().join("softhsm2.conf");
-    let text = format!(
-        "directories.tokendir = {}\nobjectstore.backend = file\nlog.level = ERROR\n",
-        tokens.display()
-    );
-    std::fs::write(&config, text).unwrap();
-    let done = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", name, "--nocapture"])
-        .env(INSIDE, directory.path())
-        .env("SOFTHSM2_CONF", &config)
-        .status()
-        .unwrap();
-    assert!(done.success(), "{name} in a process of its own");
-    None
 }
 
 /// A token with keys; what was made stays in the token's directory.
@@ -78,34 +33,11 @@ fn make_token(label: &str, keys: &[(&str, bool)]) {
 
 /// Keys with their sizes in bytes.
 fn make_token_with(label: &str, keys: &[(&str, bool, u64)]) {
-    let context = Module::new(module()).unwrap();
-    context
-        .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
-        .unwrap();
-    let slot = *context.get_all_slots().unwrap().last().unwrap();
-    context
-        .init_token(slot, &AuthPin::new(SO_PIN.into()), label)
-        .unwrap();
-    let found = context.get_slots_with_initialized_token().unwrap();
-    let slot = found
-        .into_iter()
-        .find(|slot| context.get_token_info(*slot).unwrap().label() == label)
-        .unwrap();
-    let session = context.open_rw_session(slot).unwrap();
-    session
-        .login(UserType::So, Some(&AuthPin::new(SO_PIN.into())))
-        .unwrap();
-    session.init_pin(&AuthPin::new(PIN.into())).unwrap();
-    session.logout().unwrap();
-    session
-        .login(UserType::User, Some(&AuthPin::new(PIN.into())))
-        .unwrap();
-    for (key, decrypts, bytes) in keys {
-        make_key(&session, key, *decrypts, *bytes);
-    }
-    session.logout().unwrap();
-    drop(session);
-    context.finalize().unwrap();
+    token(label, |session| {
+        for (key, decrypts, bytes) in keys {
+            make_key(session, key, *decrypts, *bytes);
+        }
+    });
 }
 
 fn make_key(session: &Session, label: &str, decrypts: bool, bytes: u64) {

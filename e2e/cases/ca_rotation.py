@@ -1,24 +1,18 @@
 """The CA becomes another one while a client goes on and the operator is killed; then once more in an emergency."""
 
-from typing import Any, Optional
-
 from lib import kube
-from lib.console import say, step
 from lib.context import Context
-from lib.scenario import certificates, operator, proof, setup
+from lib.scenario import authority, certificates, proof, setup
 from lib.scenario.client import Client
-from lib.wait import until
 
 # There is one operator for all.
 ALONE = True
 LONG = True
-# The kubelet takes up to two minutes to bring the client its files.
-OVERLAP = "150s"
 NEXT = "demo-ca-next"
 
 
 def run(context: Context) -> None:
-    client = setup.secured_cluster(context, change=_overlap)
+    client = setup.secured_cluster(context, change=authority.overlap)
     old = certificates.secret_serial_of(context.namespace, "demo-ca")
     _rotate(context, client, {"ca": "e2e-1"}, kill_in="Leaves")
     middle = certificates.secret_serial_of(context.namespace, "demo-ca")
@@ -36,43 +30,11 @@ def run(context: Context) -> None:
     proof.end(context, client)
 
 
-def _overlap(spec: dict[str, Any]) -> None:
-    spec["tls"]["ca"] = {"overlap": OVERLAP}
-
-
 def _rotate(context: Context, client: Client, word: dict[str, str], kill_in: str = "") -> None:
-    pods, before = context.cluster.pod_ids(), client.report()
-    context.resource.patch({"rotate": word})
-    phases: list[str] = []
-    with step(f"{word}: from one CA to the next"):
-        until("the rotation to begin", lambda: _phase(context), 120, context.resource.summary)
-        until("the rotation to end", lambda: _over(context, phases, kill_in), 3 * setup.READY, context.resource.summary)
-        context.resource.wait_condition("Ready", timeout=setup.READY)
-    say(f"          phases: {', '.join(phases)}")
-    proof.certificates_served(context)
+    pods = context.cluster.pod_ids()
+    authority.follow(context, client, str(word), {"rotate": word}, kill_in)
     now = context.cluster.pod_ids()
     stayed = sorted(pod for pod, uid in now.items() if pods.get(pod) == uid)
     context.check("every store and every member of PD restarted", not stayed, ", ".join(stayed))
     left = (kube.get("secret", NEXT, context.namespace) or {}).get("data", {})
     context.check("the place of the next CA is empty", not any(left.values()))
-    after = client.report()
-    failed = after.get("failed", 0) - before.get("failed", 0)
-    requests = after.get("requests", 0) - before.get("requests", 0)
-    say(f"          {failed} of {requests} client requests failed meanwhile")
-    context.check("the client went on", requests > 0)
-
-
-def _phase(context: Context) -> Optional[str]:
-    found = context.resource.get().get("status", {}).get("certificateAuthority")
-    return str(found["phase"]) if found else None
-
-
-def _over(context: Context, phases: list[str], kill_in: str) -> bool:
-    phase = _phase(context)
-    if phase is None:
-        return True
-    if phase not in phases:
-        phases.append(phase)
-        if phase == kill_in:
-            operator.kill()
-    return False

@@ -8,13 +8,14 @@ use std::sync::Arc;
 use cryptoki::context::{CInitializeArgs, CInitializeFlags, Pkcs11 as Module};
 use cryptoki::mechanism::Mechanism;
 use cryptoki::object::Attribute;
-use cryptoki::session::UserType;
+use cryptoki::session::{Session, UserType};
 use cryptoki::types::AuthPin;
 use tikv_security::crypto::secret::SecretBytes;
 use tikv_security::kms::pkcs11::{Pin, Pkcs11, Settings};
 
 const INSIDE: &str = "TIKV_SECURITY_TEST_SOFTHSM";
-const PIN: &str = "7391";
+/// PIN of every token.
+pub const PIN: &str = "7391";
 const SO_PIN: &str = "so-84213";
 
 /// A pair of keys.
@@ -25,7 +26,8 @@ pub enum Kind {
     Rsa(u64),
 }
 
-fn module() -> PathBuf {
+/// The module.
+pub fn module() -> PathBuf {
     let paths = [
         "/usr/lib/softhsm/libsofthsm2.so",
         "/usr/lib64/pkcs11/libsofthsm2.so",
@@ -34,14 +36,19 @@ fn module() -> PathBuf {
     paths.find(|path| path.exists()).expect("install softhsm2")
 }
 
-/// A key of a token.
-pub fn key(token: &str, key: &str) -> Pkcs11 {
-    Pkcs11::new(Settings {
+/// A key of a token and a PIN.
+pub fn settings(token: &str, key: &str, pin: &str) -> Settings {
+    Settings {
         module: module(),
         token: token.to_owned(),
         key: key.to_owned(),
-        pin: Arc::new(Pin::Given(SecretBytes::new(PIN.as_bytes().to_vec()))),
-    })
+        pin: Arc::new(Pin::Given(SecretBytes::new(pin.as_bytes().to_vec()))),
+    }
+}
+
+/// A key of a token.
+pub fn key(token: &str, key: &str) -> Pkcs11 {
+    Pkcs11::new(settings(token, key, PIN))
 }
 
 /// Begins this test again in a process with a configuration of its own.
@@ -68,8 +75,8 @@ pub fn inside(name: &str) -> Option<PathBuf> {
     None
 }
 
-/// A token with pairs of keys; what was made stays in the token's directory.
-pub fn make_pairs(label: &str, pairs: &[(&str, Kind)]) {
+/// A token that is filled as its user; what was made stays in the token's directory.
+pub fn token(label: &str, fill: impl FnOnce(&Session)) {
     let context = Module::new(module()).unwrap();
     context
         .initialize(CInitializeArgs::new(CInitializeFlags::OS_LOCKING_OK))
@@ -89,44 +96,55 @@ pub fn make_pairs(label: &str, pairs: &[(&str, Kind)]) {
     session.init_pin(&AuthPin::new(PIN.into())).unwrap();
     session.logout().unwrap();
     log_in(UserType::User, PIN).unwrap();
-    for (name, kind) in pairs {
-        let name = Attribute::Label(name.as_bytes().to_vec());
-        let mut public = vec![
-            Attribute::Token(true),
-            Attribute::Verify(true),
-            name.clone(),
-        ];
-        let private = [
-            Attribute::Token(true),
-            Attribute::Private(true),
-            Attribute::Sensitive(true),
-            Attribute::Extractable(false),
-            Attribute::Sign(true),
-            name,
-        ];
-        // Object identifiers of the curves.
-        let mechanism = match kind {
-            Kind::P256 => {
-                let curve = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
-                public.push(Attribute::EcParams(curve.to_vec()));
-                Mechanism::EccKeyPairGen
-            }
-            Kind::P384 => {
-                let curve = [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
-                public.push(Attribute::EcParams(curve.to_vec()));
-                Mechanism::EccKeyPairGen
-            }
-            Kind::Rsa(bits) => {
-                public.push(Attribute::ModulusBits((*bits).into()));
-                public.push(Attribute::PublicExponent(vec![1, 0, 1]));
-                Mechanism::RsaPkcsKeyPairGen
-            }
-        };
-        session
-            .generate_key_pair(&mechanism, &public, &private)
-            .unwrap();
-    }
+    fill(&session);
     session.logout().unwrap();
     drop(session);
     context.finalize().unwrap();
+}
+
+/// A token with pairs of keys.
+pub fn make_pairs(label: &str, pairs: &[(&str, Kind)]) {
+    token(label, |session| {
+        for (name, kind) in pairs {
+            make_pair(session, name, *kind);
+        }
+    });
+}
+
+fn make_pair(session: &Session, name: &str, kind: Kind) {
+    let name = Attribute::Label(name.as_bytes().to_vec());
+    let mut public = vec![
+        Attribute::Token(true),
+        Attribute::Verify(true),
+        name.clone(),
+    ];
+    let private = [
+        Attribute::Token(true),
+        Attribute::Private(true),
+        Attribute::Sensitive(true),
+        Attribute::Extractable(false),
+        Attribute::Sign(true),
+        name,
+    ];
+    // Object identifiers of the curves.
+    let mechanism = match kind {
+        Kind::P256 => {
+            let curve = [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07];
+            public.push(Attribute::EcParams(curve.to_vec()));
+            Mechanism::EccKeyPairGen
+        }
+        Kind::P384 => {
+            let curve = [0x06, 0x05, 0x2b, 0x81, 0x04, 0x00, 0x22];
+            public.push(Attribute::EcParams(curve.to_vec()));
+            Mechanism::EccKeyPairGen
+        }
+        Kind::Rsa(bits) => {
+            public.push(Attribute::ModulusBits(bits.into()));
+            public.push(Attribute::PublicExponent(vec![1, 0, 1]));
+            Mechanism::RsaPkcsKeyPairGen
+        }
+    };
+    session
+        .generate_key_pair(&mechanism, &public, &private)
+        .unwrap();
 }
