@@ -14,12 +14,11 @@ use std::process::{Child, Command, Stdio};
 use corporate::Company;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Client;
 use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
-use kube::runtime::wait::{await_condition, conditions};
-use kube::{Client, ResourceExt as _};
 use reconcile::apiserver::ApiServer;
-use reconcile::world::World;
+use reconcile::world::{World, define};
 use serde_json::{Value, json};
 use tikv_security::api::v1alpha1::TikvSecurity;
 use tikv_security::tls::parse::parse_all;
@@ -46,14 +45,7 @@ async fn crds(client: &Client, directory: &str) {
         }
         let text = std::fs::read_to_string(path).unwrap();
         let crd: CustomResourceDefinition = serde_yaml_ng::from_str(&text).unwrap();
-        let name = crd.name_any();
-        let params = PatchParams::apply("test").force();
-        api.patch(&name, &params, &Patch::Apply(&crd))
-            .await
-            .unwrap();
-        await_condition(api.clone(), &name, conditions::is_crd_established())
-            .await
-            .unwrap();
+        define(&api, &crd).await;
     }
 }
 

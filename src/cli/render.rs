@@ -16,9 +16,8 @@ use crate::api::ANNOTATION_WRAPPED_BY;
 use crate::api::v1alpha1::TikvSecurity;
 use crate::plan::action::{Action, Plan};
 use crate::plan::merge;
-use crate::plan::observed::{IssuerLook, MasterKeyProof, Observed, PdState, WorkloadFacts};
+use crate::plan::observed::{Observed, WorkloadFacts};
 use crate::plan::plan;
-use crate::plan::revocation::record::Stored;
 
 /// Prints what the operator would apply for a TikvSecurity to a new cluster, as YAML. Keys are never rendered, only named.
 #[derive(Args, Debug)]
@@ -112,7 +111,7 @@ pub fn rendered(files: &[(String, String)], image: &str) -> Result<String, Rende
     };
     let tikv = facts(&resource.spec.cluster.tikv.stateful_set.name);
     let pd = facts(&resource.spec.cluster.pd.stateful_set.name);
-    let observed = unasked(resource, tikv, pd, image);
+    let observed = Observed::of(resource, tikv, pd, image);
     let plan = plan(&observed, Timestamp::UNIX_EPOCH);
     if let Some(why) = blocked(&plan) {
         return Err(RenderError::Blocked(why));
@@ -162,40 +161,6 @@ pub fn rendered(files: &[(String, String)], image: &str) -> Result<String, Rende
         }
     }
     Ok(text)
-}
-
-/// What is seen of a cluster that is not asked.
-fn unasked(
-    resource: TikvSecurity,
-    tikv: WorkloadFacts,
-    pd: WorkloadFacts,
-    image: &str,
-) -> Observed {
-    Observed {
-        tikv,
-        pd,
-        others: Vec::new(),
-        // Of the cluster, which is not asked here.
-        policies: Vec::new(),
-        namespace_labels: BTreeMap::new(),
-        secrets: BTreeMap::new(),
-        issuer: IssuerLook::Makes,
-        not_issued: BTreeMap::new(),
-        bundles: BTreeMap::new(),
-        agent_config: None,
-        volumes: BTreeMap::new(),
-        pd_state: PdState::NotAsked,
-        agents: BTreeMap::new(),
-        served: Vec::new(),
-        unready: std::collections::BTreeSet::new(),
-        revoked: Stored::Absent,
-        trials: Vec::new(),
-        master_key: MasterKeyProof::Usable,
-        other_keys: Vec::new(),
-        key_probe: None,
-        agent_image: image.to_owned(),
-        resource,
-    }
 }
 
 /// Why nothing would be done.

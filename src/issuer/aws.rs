@@ -1,7 +1,5 @@
 //! A CA key in AWS KMS.
 
-use std::sync::Arc;
-
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
@@ -15,7 +13,7 @@ use crate::tls::parse::key_algorithm;
 /// A key that signs in AWS KMS.
 pub struct AwsSigner {
     name: String,
-    key: Arc<AwsKms>,
+    key: AwsKms,
 }
 
 impl AwsSigner {
@@ -23,7 +21,7 @@ impl AwsSigner {
     pub fn new(name: impl Into<String>, key: AwsKms) -> Self {
         Self {
             name: name.into(),
-            key: Arc::new(key),
+            key,
         }
     }
 
@@ -61,52 +59,43 @@ impl AwsSigner {
     }
 }
 
-impl AwsSigner {
-    /// The public key and how it signs.
-    async fn look(&self) -> Result<(Vec<u8>, AwsSigning), IssuerError> {
-        let public_key = self.key.public_key().await;
-        let public_key = public_key.map_err(|error| self.failed(&error))?;
-        let signing = match key_algorithm(&public_key) {
-            Some(KeyAlgorithm::EcdsaP256) => AwsSigning::EcdsaP256,
-            Some(KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096) => {
-                AwsSigning::Rsa
-            }
-            None => {
-                let message =
-                    "the key is neither RSA nor on the curve P-256, which alone every TiKV takes";
-                return Err(IssuerError {
-                    issuer: self.name.clone(),
-                    class: IssuerClass::Malformed,
-                    message: message.to_owned(),
-                    remedy: KIND,
-                });
-            }
-        };
-        Ok((public_key, signing))
-    }
-}
-
 const KIND: &str = "Name an asymmetric key for SIGN_VERIFY of the kind ECC_NIST_P256, RSA_2048, RSA_3072 or RSA_4096.";
 
 impl KeySigner for AwsSigner {
     fn key(&self) -> BoxFuture<'_, Result<SigningKey, IssuerError>> {
         async move {
-            let (public_key, signing) = self.look().await?;
+            let public_key = self.key.public_key().await;
+            let public_key = public_key.map_err(|error| self.failed(&error))?;
+            let algorithm = match key_algorithm(&public_key) {
+                Some(KeyAlgorithm::EcdsaP256) => RemoteAlgorithm::EcdsaP256,
+                Some(KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096) => {
+                    RemoteAlgorithm::Rsa
+                }
+                None => {
+                    let message = "the key is neither RSA nor on the curve P-256, which alone every TiKV takes";
+                    return Err(IssuerError {
+                        issuer: self.name.clone(),
+                        class: IssuerClass::Malformed,
+                        message: message.to_owned(),
+                        remedy: KIND,
+                    });
+                }
+            };
             Ok(SigningKey {
                 public_key,
-                algorithm: match signing {
-                    AwsSigning::EcdsaP256 => RemoteAlgorithm::EcdsaP256,
-                    AwsSigning::Rsa => RemoteAlgorithm::Rsa,
-                },
+                algorithm,
             })
         }
         .boxed()
     }
 
-    fn sign<'a>(&'a self, message: &'a [u8]) -> BoxFuture<'a, Signing> {
+    fn sign<'a>(&'a self, message: &'a [u8], with: RemoteAlgorithm) -> BoxFuture<'a, Signing> {
         async move {
-            let (_, signing) = self.look().await?;
-            let signed = self.key.sign(message, signing).await;
+            let with = match with {
+                RemoteAlgorithm::EcdsaP256 => AwsSigning::EcdsaP256,
+                RemoteAlgorithm::Rsa => AwsSigning::Rsa,
+            };
+            let signed = self.key.sign(message, with).await;
             signed.map_err(|error| self.failed(&error))
         }
         .boxed()

@@ -20,6 +20,7 @@ use crate::tls::anchor::CaCertificates;
 use crate::tls::authority::IssueError;
 use crate::tls::leaf::{IssuedLeaf, LeafSpec, LeafUse};
 use crate::tls::private::PrivatePem;
+use crate::tls::request::{SigningRequest, signing_request};
 use crate::tls::revocation::Pointers;
 
 /// Signs certificates.
@@ -68,6 +69,19 @@ pub struct Order {
     pub pointers: Option<Pointers>,
     /// The serial number that was written down for it, hexadecimal; of a CA whose key is here.
     pub number: Option<String>,
+}
+
+/// Makes a key and the request for its certificate, on a thread of its own: an RSA key takes seconds.
+pub async fn request(
+    issuer: &str,
+    spec: &LeafSpec,
+    what_for: LeafUse,
+    now: Timestamp,
+) -> Result<SigningRequest, IssuerError> {
+    let spec = spec.clone();
+    let making = tokio::task::spawn_blocking(move || signing_request(&spec, what_for, now));
+    let made = making.await.map_err(|_| IssuerError::broken_off(issuer))?;
+    made.map_err(|error| IssuerError::of_issue(issuer, &error))
 }
 
 /// In which way an issuer did not do what it was asked. Never merged: each has its own remedy.
@@ -128,6 +142,26 @@ impl fmt::Display for IssuerError {
 impl std::error::Error for IssuerError {}
 
 impl IssuerError {
+    /// Work on a thread of its own did not come to its end.
+    pub fn broken_off(issuer: &str) -> Self {
+        Self {
+            issuer: issuer.to_owned(),
+            class: IssuerClass::Unavailable,
+            message: "the work was broken off".to_owned(),
+            remedy: "It is tried again by itself.",
+        }
+    }
+
+    /// A CA that is to be made by the next reconcile is asked to sign.
+    fn not_made(issuer: &str) -> Self {
+        Self {
+            issuer: issuer.to_owned(),
+            class: IssuerClass::NotFound,
+            message: "its CA was not made yet".to_owned(),
+            remedy: "It is made by the next reconcile.",
+        }
+    }
+
     /// What our own signing said, of a named issuer.
     pub fn of_issue(issuer: &str, error: &IssueError) -> Self {
         let (class, remedy) = match error {

@@ -100,12 +100,7 @@ impl Issuer for SelfSigning {
     }
 
     fn issue<'a>(&'a self, _: &'a Order) -> BoxFuture<'a, Result<IssuedLeaf, IssuerError>> {
-        let error = IssuerError {
-            issuer: "selfSigned".to_owned(),
-            class: IssuerClass::NotFound,
-            message: "its CA was not made yet".to_owned(),
-            remedy: "It is made by the next reconcile.",
-        };
+        let error = IssuerError::not_made("selfSigned");
         async move { Err(error) }.boxed()
     }
 }
@@ -128,14 +123,7 @@ pub(super) async fn issue(
     let leaf = match done {
         Ok(Ok(leaf)) => leaf,
         Ok(Err(error)) => return Err(IssuerError::of_issue(name, &error)),
-        Err(_) => {
-            return Err(IssuerError {
-                issuer: name.to_owned(),
-                class: IssuerClass::Unavailable,
-                message: "signing was broken off".to_owned(),
-                remedy: "It is tried again by itself.",
-            });
-        }
+        Err(_) => return Err(IssuerError::broken_off(name)),
     };
     checked(name, &order, leaf)
 }

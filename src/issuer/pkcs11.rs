@@ -77,7 +77,7 @@ impl KeySigner for HsmSigner {
         .boxed()
     }
 
-    fn sign<'a>(&'a self, message: &'a [u8]) -> BoxFuture<'a, Signing> {
+    fn sign<'a>(&'a self, message: &'a [u8], _: RemoteAlgorithm) -> BoxFuture<'a, Signing> {
         async move {
             let signed = self.key.sign(message).await;
             signed.map_err(|error| self.failed(&error))

@@ -6,7 +6,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use super::own::issue;
-use super::{IssuedCa, Issuer, IssuerClass, IssuerError, NewCa, Order};
+use super::{IssuedCa, Issuer, IssuerError, NewCa, Order};
 use crate::tls::anchor::CaCertificates;
 use crate::tls::authority::{Authority, IssueError, RemoteAlgorithm, RemoteKey};
 use crate::tls::leaf::IssuedLeaf;
@@ -16,7 +16,7 @@ pub trait KeySigner: Send + Sync {
     /// The public key and how it signs. Refuses a key that no TiKV would take, or that may not sign.
     fn key(&self) -> BoxFuture<'_, Result<SigningKey, IssuerError>>;
     /// Signs the message, which it hashes; the signature in the form that X.509 has (ECDSA: DER of r and s; RSA: the number).
-    fn sign<'a>(&'a self, message: &'a [u8]) -> BoxFuture<'a, Signing>;
+    fn sign<'a>(&'a self, message: &'a [u8], with: RemoteAlgorithm) -> BoxFuture<'a, Signing>;
 }
 
 /// What a signature came to.
@@ -69,9 +69,8 @@ impl RemoteCa {
     }
 
     fn failed(&self, bridge: &Bridge, error: &IssueError) -> IssuerError {
-        let kept = bridge.failure.lock();
-        let kept = kept.unwrap_or_else(PoisonError::into_inner).take();
-        kept.unwrap_or_else(|| IssuerError::of_issue(&self.name, error))
+        let own = || IssuerError::of_issue(&self.name, error);
+        bridge.failure().unwrap_or_else(own)
     }
 }
 
@@ -89,7 +88,7 @@ impl Issuer for RemoteCa {
                 Authority::generate_remote(&common_name, now, duration, signer)
             };
             let made = tokio::task::spawn_blocking(work).await;
-            let made = made.map_err(|_| broken_off(&self.name))?;
+            let made = made.map_err(|_| IssuerError::broken_off(&self.name))?;
             let made = made.map_err(|error| self.failed(&bridge, &error))?;
             Ok(IssuedCa {
                 certificates: made.certificates().clone(),
@@ -102,8 +101,9 @@ impl Issuer for RemoteCa {
     fn look(&self) -> BoxFuture<'_, Result<Option<CaCertificates>, IssuerError>> {
         async move {
             // A key that says who it is may still not be allowed to sign: what signs nothing is no CA.
-            self.key.key().await?;
-            self.key.sign(b"tikv-security: may this key sign?").await?;
+            let key = self.key.key().await?;
+            let question = b"tikv-security: may this key sign?";
+            self.key.sign(question, key.algorithm).await?;
             Ok(None)
         }
         .boxed()
@@ -112,31 +112,14 @@ impl Issuer for RemoteCa {
     fn issue<'a>(&'a self, order: &'a Order) -> BoxFuture<'a, Result<IssuedLeaf, IssuerError>> {
         async move {
             let bridge = self.bridge().await?;
-            let certificates = self.certificates.clone().ok_or_else(|| IssuerError {
-                issuer: self.name.clone(),
-                class: IssuerClass::NotFound,
-                message: "its CA was not made yet".to_owned(),
-                remedy: "It is made by the next reconcile.",
-            })?;
+            let certificates = self.certificates.clone();
+            let certificates = certificates.ok_or_else(|| IssuerError::not_made(&self.name))?;
             let authority = Authority::remote(certificates, bridge.clone())
                 .map_err(|error| self.failed(&bridge, &error))?;
             let done = issue(&self.name, Arc::new(authority), order.clone()).await;
-            done.map_err(|error| {
-                let kept = bridge.failure.lock();
-                let kept = kept.unwrap_or_else(PoisonError::into_inner).take();
-                kept.unwrap_or(error)
-            })
+            done.map_err(|error| bridge.failure().unwrap_or(error))
         }
         .boxed()
-    }
-}
-
-fn broken_off(name: &str) -> IssuerError {
-    IssuerError {
-        issuer: name.to_owned(),
-        class: IssuerClass::Unavailable,
-        message: "signing was broken off".to_owned(),
-        remedy: "It is tried again by itself.",
     }
 }
 
@@ -150,6 +133,14 @@ struct Bridge {
     failure: Mutex<Option<IssuerError>>,
 }
 
+impl Bridge {
+    /// What went wrong in the service, if that did.
+    fn failure(&self) -> Option<IssuerError> {
+        let kept = self.failure.lock();
+        kept.unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
 impl RemoteKey for Bridge {
     fn public_key(&self) -> &[u8] {
         &self.public_key
@@ -160,7 +151,10 @@ impl RemoteKey for Bridge {
     }
 
     fn sign(&self, message: &[u8]) -> Option<Vec<u8>> {
-        match self.runtime.block_on(self.key.sign(message)) {
+        match self
+            .runtime
+            .block_on(self.key.sign(message, self.algorithm))
+        {
             Ok(signature) => Some(signature),
             Err(error) => {
                 let kept = self.failure.lock();

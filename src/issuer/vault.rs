@@ -9,13 +9,12 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::own::checked;
-use super::{IssuedCa, Issuer, IssuerClass, IssuerError, NewCa, Order};
+use super::{IssuedCa, Issuer, IssuerClass, IssuerError, NewCa, Order, request};
 use crate::kms::Class;
 use crate::kms::rest::{Answer, Failure, excerpt};
 use crate::kms::vault::VaultClient;
 use crate::tls::anchor::CaCertificates;
 use crate::tls::leaf::{IssuedLeaf, LeafUse};
-use crate::tls::request::signing_request;
 
 /// An engine and its roles.
 #[derive(Clone, Debug)]
@@ -105,22 +104,12 @@ impl VaultPki {
                 return Err(self.error(
                     IssuerClass::Refused,
                     "a certificate for a client alone was asked for, and no role gives such ones".to_owned(),
-                    "Name a role with client_flag=true and server_flag=false in tls.issuer.vault.clientRole, or ask for usages [client auth, server auth].",
+                    "Name a role with client_flag=true and server_flag=false in tls.issuer.vault.clientRole, or ask for usages: [clientAuth, serverAuth].",
                 ));
             }
         };
-        let (spec, now) = (order.spec.clone(), order.now);
-        let what_for = order.what_for;
-        let made = tokio::task::spawn_blocking(move || signing_request(&spec, what_for, now)).await;
-        let made = made.map_err(|_| {
-            self.error(
-                IssuerClass::Unavailable,
-                "making a key was broken off".to_owned(),
-                AGAIN,
-            )
-        })?;
-        let request = made.map_err(|error| IssuerError::of_issue(&self.name, &error))?;
         let spec = &order.spec;
+        let request = request(&self.name, spec, order.what_for, order.now).await?;
         let dns: Vec<&str> = spec.dns.iter().map(String::as_str).collect();
         let ips: Vec<String> = spec.ips.iter().map(ToString::to_string).collect();
         let body = json!({
@@ -217,7 +206,6 @@ impl VaultPki {
     }
 }
 
-const AGAIN: &str = "It is tried again by itself.";
 const WAY: &str = "Check that Vault is unsealed and not throttling, and the way from the operator to it: network policy, DNS, proxy. It is tried again by itself.";
 const CORRECT: &str = "Correct address, CA, namespace, mount and role of tls.issuer.vault; the engine must be of the kind pki and have a default issuer.";
 

@@ -280,6 +280,39 @@ pub enum MasterKeyClass {
 }
 
 impl Observed {
+    /// A cluster of which nothing was seen but its workloads, and a master key that can be used.
+    pub fn of(
+        resource: TikvSecurity,
+        tikv: WorkloadFacts,
+        pd: WorkloadFacts,
+        agent_image: &str,
+    ) -> Self {
+        Self {
+            resource,
+            others: Vec::new(),
+            policies: Vec::new(),
+            namespace_labels: BTreeMap::new(),
+            tikv,
+            pd,
+            secrets: BTreeMap::new(),
+            issuer: IssuerLook::Makes,
+            not_issued: BTreeMap::new(),
+            bundles: BTreeMap::new(),
+            agent_config: None,
+            volumes: BTreeMap::new(),
+            pd_state: PdState::NotAsked,
+            agents: BTreeMap::new(),
+            served: Vec::new(),
+            unready: BTreeSet::new(),
+            revoked: Stored::Absent,
+            trials: Vec::new(),
+            master_key: MasterKeyProof::Usable,
+            other_keys: Vec::new(),
+            key_probe: None,
+            agent_image: agent_image.to_owned(),
+        }
+    }
+
     /// Name of the `TikvSecurity`.
     pub fn name(&self) -> &str {
         self.resource.metadata.name.as_deref().unwrap_or_default()

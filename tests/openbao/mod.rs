@@ -177,6 +177,12 @@ impl OpenBao {
         self.root("PUT", "sys/leases/revoke-prefix/auth/jwt/login", &json!({}));
     }
 
+    /// How many tokens are good.
+    pub fn tokens(&self) -> usize {
+        let told = self.root("LIST", "auth/token/accessors", &json!({}));
+        told["data"]["keys"].as_array().unwrap().len()
+    }
+
     /// Nobody gets anything any more.
     pub fn seal(&self) {
         self.root("PUT", "sys/seal", &json!({}));

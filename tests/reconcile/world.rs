@@ -265,6 +265,16 @@ impl World {
     }
 }
 
+/// Makes a definition, and waits until the API server serves what it defines.
+pub async fn define(api: &Api<CustomResourceDefinition>, crd: &CustomResourceDefinition) {
+    let name = crd.name_any();
+    let params = PatchParams::apply("test").force();
+    api.patch(&name, &params, &Patch::Apply(crd)).await.unwrap();
+    await_condition(api.clone(), &name, conditions::is_crd_established())
+        .await
+        .unwrap();
+}
+
 async fn crds(client: &Client) {
     static DONE: OnceCell<()> = OnceCell::const_new();
     DONE.get_or_init(async || {
@@ -275,14 +285,7 @@ async fn crds(client: &Client) {
             TikvSecurityPolicy::crd(),
             TikvVolume::crd(),
         ] {
-            let name = crd.name_any();
-            let params = PatchParams::apply("test").force();
-            api.patch(&name, &params, &Patch::Apply(&crd))
-                .await
-                .unwrap();
-            await_condition(api.clone(), &name, conditions::is_crd_established())
-                .await
-                .unwrap();
+            define(&api, &crd).await;
         }
     })
     .await;

@@ -15,12 +15,11 @@ use serde_json::{Value, json};
 
 use crate::api::v1alpha1::{CertManagerRef, KeyAlgorithm};
 use crate::api::{LABEL_MANAGED_BY, LABEL_NAME, MANAGER};
-use crate::issuer::{IssuedCa, Issuer, IssuerClass, IssuerError, NewCa, Order, checked};
+use crate::issuer::{IssuedCa, Issuer, IssuerClass, IssuerError, NewCa, Order, checked, request};
 use crate::operator::objects::Objects;
 use crate::tls::anchor::CaCertificates;
 use crate::tls::leaf::{IssuedLeaf, LeafSpec, LeafUse};
 use crate::tls::private::PrivatePem;
-use crate::tls::request::signing_request;
 
 /// A request that nobody signed by then is taken back: the next one has another key.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -103,15 +102,7 @@ impl CertManager {
         what_for: LeafUse,
         now: Timestamp,
     ) -> Result<Signed, IssuerError> {
-        let making = {
-            let spec = spec.clone();
-            tokio::task::spawn_blocking(move || signing_request(&spec, what_for, now)).await
-        };
-        let made = making.map_err(|_| {
-            let message = "making a key was broken off".to_owned();
-            self.error(IssuerClass::Unavailable, message, AGAIN)
-        })?;
-        let made = made.map_err(|error| IssuerError::of_issue(&self.name, &error))?;
+        let made = request(&self.name, spec, what_for, now).await?;
         let object = self.object(&made.pem, spec, what_for);
         let created = self.requests.create(&PostParams::default(), &object).await;
         let created = created.map_err(|error| self.of_kube(&error))?;
