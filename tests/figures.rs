@@ -157,6 +157,7 @@ async fn certificates_of_many_clients_at_once() {
 async fn memory_beside_many_large_secrets_of_others() {
     let directory = tempfile::tempdir().unwrap();
     let (world, mut program) = secured(directory.path()).await;
+    // Memory is measured at these ages of the program, not when something is over: there is no condition to wait for.
     tokio::time::sleep(Duration::from_secs(20)).await;
     program.tell("without");
     let api: Api<Secret> = world.api();
