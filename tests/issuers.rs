@@ -1,6 +1,7 @@
 //! One contract for all issuers, on real services: OpenBao, moto, SoftHSM; and foreign judges of each certificate: OpenSSL and Go.
 #![allow(clippy::unwrap_used)]
 
+mod contract;
 mod corporate;
 mod moto;
 #[allow(dead_code)]
@@ -10,167 +11,26 @@ mod pki;
 #[allow(dead_code)]
 mod softhsm;
 
-use std::fs;
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
+use contract::{HOUR, contract, go, order, spec, wanted};
 use corporate::{corporate, curve, pem};
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use moto::Moto;
 use openbao::OpenBao;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
 use openssl::rsa::Rsa;
-use openssl::stack::Stack;
-use openssl::x509::store::X509StoreBuilder;
-use openssl::x509::verify::X509VerifyParam;
-use openssl::x509::{X509, X509PurposeId, X509StoreContext};
 use tikv_security::api::v1alpha1::KeyAlgorithm;
 use tikv_security::issuer::{
-    AwsSigner, CaFiles, HsmSigner, Issuer, IssuerClass, NewCa, Order, OwnCa, RemoteCa, SelfSigning,
-    VaultPki, VaultPkiSettings,
+    AwsSigner, CaFiles, HsmSigner, Issuer, IssuerClass, OwnCa, RemoteCa, SelfSigning, VaultPki,
+    VaultPkiSettings,
 };
 use tikv_security::kms::vault::{Auth, Connection, VaultClient};
 use tikv_security::tls::anchor::CaCertificates;
 use tikv_security::tls::authority::Authority;
-use tikv_security::tls::leaf::{LeafSpec, LeafUse};
+use tikv_security::tls::leaf::LeafUse;
 use tikv_security::tls::private::PrivatePem;
-
-const HOUR: SignedDuration = SignedDuration::from_hours(1);
-
-fn spec(key: KeyAlgorithm) -> LeafSpec {
-    LeafSpec {
-        common_name: "tikv.basic.tikv.tikv-security".to_owned(),
-        dns: ["*.peer.tikv.svc".to_owned(), "localhost".to_owned()].into(),
-        ips: ["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()].into(),
-        duration: HOUR * 24,
-        key,
-    }
-}
-
-fn wanted() -> NewCa {
-    NewCa {
-        common_name: "basic.tikv.tikv-security CA".to_owned(),
-        duration: HOUR * 8760,
-        now: Timestamp::now(),
-    }
-}
-
-fn order(certificates: &CaCertificates, key: KeyAlgorithm, what_for: LeafUse) -> Order {
-    Order {
-        spec: spec(key),
-        what_for,
-        anchor_pem: certificates.anchor_pem().to_owned(),
-        now: Timestamp::now(),
-        pointers: None,
-        number: None,
-    }
-}
-
-/// All that every issuer must do. `signer` is who signs once its CA is stored. Answers the CA.
-async fn contract(
-    name: &str,
-    issuer: &dyn Issuer,
-    signer: impl Fn(&CaCertificates, Option<PrivatePem>) -> Arc<dyn Issuer>,
-    directory: &Path,
-) -> CaCertificates {
-    let made = issuer.authority(&wanted()).await.unwrap();
-    let signer = signer(&made.certificates, made.key);
-    let anchor = made.certificates.anchor();
-    assert_eq!(
-        anchor.subject, anchor.issuer,
-        "{name}: OpenSSL takes no other"
-    );
-    if let Some(told) = issuer.look().await.unwrap() {
-        assert_eq!(told, made.certificates, "{name}");
-    }
-    let uses = [
-        (KeyAlgorithm::EcdsaP256, LeafUse::Both),
-        (KeyAlgorithm::EcdsaP256, LeafUse::Client),
-        (KeyAlgorithm::Rsa2048, LeafUse::Both),
-        (KeyAlgorithm::Rsa4096, LeafUse::Both),
-    ];
-    let mut keys = Vec::new();
-    for (key, what_for) in uses {
-        let order = order(&made.certificates, key, what_for);
-        let leaf = signer.issue(&order).await.unwrap();
-        let mut leaf_name = format!("{name}-{key:?}");
-        if what_for == LeafUse::Client {
-            leaf_name += "-client";
-        }
-        openssl(
-            &leaf_name,
-            &made.certificates,
-            &leaf.certificate_pem,
-            what_for,
-        );
-        let place = directory.join(&leaf_name);
-        fs::create_dir(&place).unwrap();
-        fs::write(place.join("ca.crt"), made.certificates.anchor_pem()).unwrap();
-        fs::write(place.join("tls.crt"), &leaf.certificate_pem).unwrap();
-        fs::write(place.join("tls.key"), leaf.key_pem.expose()).unwrap();
-        let told = format!("{leaf:?}");
-        assert!(!told.contains("PRIVATE KEY"), "{told}");
-        keys.push(leaf.key_pem.expose().to_vec());
-    }
-    keys.dedup();
-    assert_eq!(
-        keys.len(),
-        uses.len(),
-        "{name}: each certificate has a key of its own"
-    );
-
-    // What leads to another CA is not given out, whatever the issuer says.
-    let foreign = Authority::generate("foreign", Timestamp::now(), HOUR * 100).unwrap();
-    let mut wrong = order(&made.certificates, KeyAlgorithm::EcdsaP256, LeafUse::Both);
-    wrong.anchor_pem = foreign.certificate_pem().to_owned();
-    let error = signer.issue(&wrong).await.unwrap_err();
-    assert_eq!(error.class, IssuerClass::WrongAnswer, "{name}: {error}");
-    made.certificates
-}
-
-/// OpenSSL's verdict, by the root alone and without its partial chains.
-fn openssl(name: &str, ca: &CaCertificates, chain: &str, what_for: LeafUse) {
-    let mut chain = X509::stack_from_pem(chain.as_bytes()).unwrap();
-    let leaf = chain.remove(0);
-    let root = X509::from_pem(ca.anchor_pem().as_bytes()).unwrap();
-    let purposes = [
-        (X509PurposeId::SSL_CLIENT, true),
-        (X509PurposeId::SSL_SERVER, what_for == LeafUse::Both),
-    ];
-    for (purpose, allowed) in purposes {
-        let mut store = X509StoreBuilder::new().unwrap();
-        store.add_cert(root.clone()).unwrap();
-        let mut param = X509VerifyParam::new().unwrap();
-        param.set_purpose(purpose).unwrap();
-        store.set_param(&param).unwrap();
-        let mut between = Stack::new().unwrap();
-        for one in &chain {
-            between.push(one.clone()).unwrap();
-        }
-        let mut context = X509StoreContext::new().unwrap();
-        let verdict = context.init(&store.build(), &leaf, &between, |context| {
-            context.verify_cert()
-        });
-        assert_eq!(verdict.unwrap(), allowed, "{name}: {}", context.error());
-    }
-}
-
-/// Go's verdict on all of them at once: it takes its time to start.
-fn go(directory: &Path) {
-    let sets = fs::read_dir(directory).unwrap();
-    let sets: Vec<_> = sets.map(|entry| entry.unwrap().path()).collect();
-    assert!(!sets.is_empty());
-    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/foreign/verify.go");
-    let done = Command::new("go")
-        .args(["run", program])
-        .args(&sets)
-        .output()
-        .expect("install Go: https://go.dev/dl");
-    let told = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{told}");
-}
 
 fn stored(certificates: &CaCertificates, key: Option<PrivatePem>) -> Arc<dyn Issuer> {
     let key = key.expect("the cluster keeps the key");

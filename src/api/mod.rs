@@ -30,6 +30,8 @@ pub const FINALIZER_REVOKE: &str = "security.tikv.org/revoke";
 pub const AGENT_PORT: u16 = 20190;
 /// The label that says who manages an object; its value is `MANAGER`.
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// Label of the ConfigMap with files that ACME servers ask for.
+pub const LABEL_ACME: &str = "security.tikv.org/acme";
 /// Label on a Secret of ours: what it holds (`ca`, `tikv`, `pd`, `agent`, `client`, `master-key`).
 pub const LABEL_PART: &str = "security.tikv.org/part";
 /// Annotation on a derived ConfigMap: the ConfigMap that a person wrote.

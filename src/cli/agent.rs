@@ -74,7 +74,7 @@ fn run(args: &AgentArgs) -> Result<(), Box<dyn std::error::Error>> {
     let tls = StoreConfig::parse(&config)?.tls;
     let store = DataDir::new(config, args.data_dir.clone())?;
     let tikv = args.pod.clone().zip(args.pod_ip).map(|(pod, ip)| {
-        // An address of a pod is in no certificate, but every store's certificate has this name.
+        // An address of a pod is in no certificate; this name is in every store's, unless it has to be one that a CA can check.
         let endpoint = Endpoint::new(ip.to_string(), GRPC_PORT).named("localhost");
         (pod, Tikv { endpoint, tls })
     });

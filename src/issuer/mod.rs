@@ -1,5 +1,6 @@
 //! Who signs certificates: a CA whose key is here, or a service that is asked. One trait, one file each.
 
+pub mod acme;
 mod aws;
 mod own;
 mod pkcs11;

@@ -96,16 +96,39 @@ impl Failure {
 
 /// Asks once.
 pub(super) async fn send(request: Request<'_>) -> Result<Answer, Failure> {
-    let host = || host_of(request.url);
-    let silent = || Failure::new(Class::Unavailable, format!("{} timed out", host()));
-    tokio::time::timeout(PATIENCE, exchange(&request))
+    let malformed = || Failure::new(Class::Malformed, format!("{:?} is no URL", request.url));
+    let uri: Uri = request.url.parse().map_err(|_| malformed())?;
+    let asked = compose(&uri, &request)
+        .map_err(|error| Failure::new(Class::Malformed, format!("no request: {error}")))?;
+    let response = exchange(&uri, request.roots, asked).await?;
+    let after = response.headers().get(RETRY_AFTER);
+    let after = after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    Ok(Answer {
+        status: response.status().as_u16(),
+        after: after.map(Duration::from_secs),
+        body: Zeroizing::new(response.into_body().into()),
+    })
+}
+
+/// One request, whose URI is a path, to the host of `uri`; the answer with its headers. `roots` in PEM are trusted instead of the system's.
+pub(crate) async fn exchange(
+    uri: &Uri,
+    roots: Option<&[u8]>,
+    request: hyper::Request<Full<Bytes>>,
+) -> Result<hyper::Response<Bytes>, Failure> {
+    let host = uri.host().unwrap_or_default();
+    let silent = || Failure::new(Class::Unavailable, format!("{host} timed out"));
+    tokio::time::timeout(PATIENCE, connected(uri, roots, request))
         .await
         .unwrap_or_else(|_| Err(silent()))
 }
 
-async fn exchange(request: &Request<'_>) -> Result<Answer, Failure> {
-    let malformed = || Failure::new(Class::Malformed, format!("{:?} is no URL", request.url));
-    let uri: Uri = request.url.parse().map_err(|_| malformed())?;
+async fn connected(
+    uri: &Uri,
+    roots: Option<&[u8]>,
+    request: hyper::Request<Full<Bytes>>,
+) -> Result<hyper::Response<Bytes>, Failure> {
+    let malformed = || Failure::new(Class::Malformed, format!("{uri:?} is no URL"));
     let secure = match uri.scheme_str() {
         Some("https") => true,
         Some("http") => false,
@@ -120,10 +143,10 @@ async fn exchange(request: &Request<'_>) -> Result<Answer, Failure> {
         .await
         .map_err(unreachable)?;
     if !secure {
-        return converse(stream, &uri, request).await;
+        return converse(stream, host, request).await;
     }
     let name = ServerName::try_from(bare.to_owned()).map_err(|_| malformed())?;
-    let stream = TlsConnector::from(trust(request.roots)?)
+    let stream = TlsConnector::from(trust(roots)?)
         .connect(name, stream)
         .await;
     let stream = stream.map_err(|error| {
@@ -135,7 +158,7 @@ async fn exchange(request: &Request<'_>) -> Result<Answer, Failure> {
         };
         Failure::new(class, format!("TLS with {host}:{port}: {error}"))
     })?;
-    converse(stream, &uri, request).await
+    converse(stream, host, request).await
 }
 
 /// The roots that are given, or those of the system, read each time: requests are rare, and the files may have changed in between.
@@ -177,32 +200,23 @@ pub(super) fn system_roots() -> Result<Vec<CertificateDer<'static>>, Failure> {
 
 async fn converse(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    uri: &Uri,
-    request: &Request<'_>,
-) -> Result<Answer, Failure> {
+    host: &str,
+    request: hyper::Request<Full<Bytes>>,
+) -> Result<hyper::Response<Bytes>, Failure> {
     let broken = |error: hyper::Error| {
-        let host = uri.host().unwrap_or_default();
         Failure::new(Class::Unavailable, format!("{host} broke off: {error}"))
     };
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
         .await
         .map_err(broken)?;
-    let asked = compose(uri, request)
-        .map_err(|error| Failure::new(Class::Malformed, format!("no request: {error}")))?;
     let answer = async {
-        let response = sender.send_request(asked).await.map_err(broken)?;
-        let status = response.status().as_u16();
-        let after = response.headers().get(RETRY_AFTER);
-        let after = after.and_then(|value| value.to_str().ok()?.trim().parse().ok());
-        let body = Limited::new(response.into_body(), BODY_LIMIT).collect();
+        let response = sender.send_request(request).await.map_err(broken)?;
+        let (head, body) = response.into_parts();
+        let body = Limited::new(body, BODY_LIMIT).collect();
         let body = body.await.map_err(|error| {
             Failure::new(Class::Unavailable, format!("its answer broke off: {error}"))
         })?;
-        Ok(Answer {
-            status,
-            after: after.map(Duration::from_secs),
-            body: Zeroizing::new(body.to_bytes().into()),
-        })
+        Ok(hyper::Response::from_parts(head, body.to_bytes()))
     };
     // The connection lives in this future: when the answer is there, the socket is closed.
     match select(pin!(answer), pin!(connection)).await {
@@ -236,13 +250,6 @@ fn compose(
         content = Bytes::copy_from_slice(body);
     }
     asked.body(Full::new(content))
-}
-
-fn host_of(url: &str) -> String {
-    let uri = url.parse::<Uri>();
-    uri.ok()
-        .and_then(|uri| uri.host().map(str::to_owned))
-        .unwrap_or_default()
 }
 
 /// A string that is wiped when it was used.

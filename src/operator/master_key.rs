@@ -407,7 +407,9 @@ fn missing(what: &Missing) -> MasterKeyProof {
     MasterKeyProof::Refused {
         class: match what {
             Missing::Account => MasterKeyClass::Denied,
-            Missing::Secret(_) | Missing::Key { .. } | Missing::Login => MasterKeyClass::Malformed,
+            Missing::Secret(_) | Missing::Key { .. } | Missing::Login | Missing::Solver => {
+                MasterKeyClass::Malformed
+            }
         },
         message: what.message("spec.encryption.masterKey"),
         remedy: what.remedy(),

@@ -18,6 +18,8 @@ pub(super) enum Missing {
     Account,
     /// No way to log in to Vault, or several; admission refuses that.
     Login,
+    /// No solver of ACME, or several; admission refuses that.
+    Solver,
 }
 
 impl Missing {
@@ -35,6 +37,7 @@ impl Missing {
             Self::Secret(name) => format!("the Secret {name} that {field} names does not exist"),
             Self::Key { secret, key } => format!("the Secret {secret} has no key {key}"),
             Self::Account => "the operator does not know its own service account, so it can not log in to Vault by it".to_owned(),
+            Self::Solver => format!("{field} names no solver of ACME, or several"),
             Self::Login => format!("{field} names no way to log in to Vault, or several"),
         }
     }
@@ -47,6 +50,7 @@ impl Missing {
             }
             Self::Key { secret, key } => format!("Put {key} into the Secret {secret}."),
             Self::Account => "Start the operator with --service-account (POD_SERVICE_ACCOUNT), as the chart does, or use auth.appRole.".to_owned(),
+            Self::Solver => "Write one of solver.http01 and solver.dns01.".to_owned(),
             Self::Login => "Write one of auth.kubernetes, auth.appRole and auth.token.".to_owned(),
         }
     }

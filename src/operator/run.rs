@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
 use super::health::{self, Readiness};
+use super::issuer::Challenges;
 use super::lease::{LeaseConfig, Term, while_leading};
 use super::metrics::Metrics;
 use super::reconcile::Context;
@@ -95,7 +96,6 @@ pub async fn run_until(
         }
         None => None,
     };
-    let published = Arc::new(Cache::new(client.clone(), options.namespaces.clone()));
     let (readiness, metrics) = (Arc::new(Readiness::default()), Arc::new(Metrics::default()));
     let (stopped, stopping) = watch::channel(false);
     let context = Arc::new(Context::new(
@@ -107,13 +107,16 @@ pub async fn run_until(
         options.namespaces.clone(),
         options.client_namespaces.clone(),
     ));
+    let files = context.issuers.files.clone();
+    let challenges = Challenges::new(files, client.clone(), options.namespaces.clone());
+    let published = Arc::new(Cache::new(client.clone(), options.namespaces.clone()));
     let work = lead(client.clone(), options, context, stopping.clone());
     let side = future::join3(
         health::serve(listener, readiness.clone(), metrics),
         watch_crds(client, readiness),
         async {
             if let Some(listener) = revocation {
-                port::serve(listener, published).await;
+                port::serve(listener, published, Arc::new(challenges)).await;
             }
         },
     );

@@ -136,7 +136,7 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
         let choice = tls.issuer.choice().ok_or_else(|| {
             invalid(
                 "tls.issuer does not name exactly one issuer",
-                "Write one of selfSigned, caSecret, vault, certManager, kms and pkcs11; issuer: {selfSigned: {}} needs nothing else.",
+                "Write one of selfSigned, caSecret, vault, certManager, acme, kms and pkcs11; issuer: {selfSigned: {}} needs nothing else.",
             )
         })?;
         if let IssuerChoice::Vault(vault) = choice

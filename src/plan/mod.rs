@@ -2,6 +2,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
+pub mod acme;
 pub mod action;
 pub mod ca;
 pub mod checks;

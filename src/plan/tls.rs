@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use jiff::Timestamp;
 
+use super::acme;
 use super::action::{Action, Anchor};
 use super::ca::{self, Course, Source};
 use super::desired::{Blocker, Desired};
@@ -14,7 +15,7 @@ use super::objects::{annotation, is_ours, metadata};
 use super::observed::{AuthorityFacts, IssuerLook, Observed, SecretContent};
 use super::renewal::renewal;
 use super::revocation;
-use crate::api::v1alpha1::{CertificateStatus, DriftPolicy};
+use crate::api::v1alpha1::{CertificateStatus, DriftPolicy, Issuer};
 use crate::api::{AGENT_PORT, ANNOTATION_APPLIED, ANNOTATION_EMERGENCY, ANNOTATION_ROTATION};
 use crate::tikv::tikv_toml::text_at;
 use crate::tls::leaf::LeafSpec;
@@ -31,6 +32,13 @@ pub fn issue(
     let name = observed.name();
     let authority = authority_secret(name);
     foreign(observed)?;
+    let mut needed: BTreeSet<String> = Part::ALL
+        .iter()
+        .flat_map(|part| dialled(*part, tikv, pd))
+        .collect();
+    // By these the operator itself dials.
+    needed.extend([tikv, pd].map(|one| format!("{}.{}.svc", one.service(), observed.namespace())));
+    acme::refuse(desired, &needed)?;
     let ca = present(observed, &authority)?;
     let course = ca.map(|ca| ca::course(observed, ca)).transpose()?;
     let signer = course.as_ref().map(Course::signer);
@@ -78,8 +86,10 @@ pub fn issue(
     if let Some(course) = &course {
         actions.extend(moved(observed, desired, course, &authority, now));
     }
+    let signer = course.as_ref().map(|course| &course.signer().issuer);
+    let issuer = signer.unwrap_or(&desired.issuer);
     for part in Part::ALL {
-        let spec = leaf(observed, desired, part, tikv, pd);
+        let spec = leaf(observed, desired, part, tikv, pd, issuer);
         let secret = part.secret(name);
         let need = course.as_ref().map_or(Need::Leaf, |course| {
             need(observed, desired, part, &spec, course, &rotation, now)
@@ -255,19 +265,45 @@ fn anew(name: &str) -> String {
     )
 }
 
-/// What the leaf of a part must say (facts, TLS §3.3–3.5).
+/// What the leaf of a part must say (facts, TLS §3.3–3.5), of whoever signs now.
 pub fn leaf(
     observed: &Observed,
     desired: &Desired,
     part: Part,
     tikv: &Layout<'_>,
     pd: &Layout<'_>,
+    issuer: &Issuer,
 ) -> LeafSpec {
     let common_name = part.common_name(observed.name(), observed.namespace());
-    let (mut dns, mut ips) = (BTreeSet::new(), BTreeSet::new());
+    let (mut dns, mut ips) = (dialled(part, tikv, pd), BTreeSet::new());
+    let workload = if part == Part::Pd { pd } else { tikv };
+    if part == Part::Client {
+        dns.insert(common_name.clone());
+    } else {
+        workload_names(observed, workload, &mut dns);
+        dns.insert("localhost".to_owned());
+        ips.extend([
+            IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ]);
+        dns.extend(desired.extra_dns.iter().cloned());
+        ips.extend(desired.extra_ips.iter().copied());
+    }
+    let spec = LeafSpec {
+        common_name,
+        dns,
+        ips,
+        duration: desired.leaf_duration,
+        key: desired.key_algorithm,
+    };
+    acme::asked(issuer, spec, workload)
+}
+
+/// Names by which the processes of the cluster find each other, as their configuration says.
+fn dialled(part: Part, tikv: &Layout<'_>, pd: &Layout<'_>) -> BTreeSet<String> {
+    let mut dns = BTreeSet::new();
     match part {
         Part::Tikv | Part::Agent => {
-            workload_names(observed, tikv, &mut dns);
             let flags = option(&tikv.words, &["--advertise-addr"]);
             let file = text_at(tikv.toml(), &["server", "advertise-addr"])
                 .ok()
@@ -275,7 +311,6 @@ pub fn leaf(
             dns.extend(flags.or(file).iter().flat_map(|list| hosts(list)));
         }
         Part::Pd => {
-            workload_names(observed, pd, &mut dns);
             for flag in [
                 "--advertise-client-urls",
                 "--advertise-peer-urls",
@@ -294,26 +329,9 @@ pub fn leaf(
             let dialled = option(&tikv.words, &["--pd-endpoints", "--pd"]);
             dns.extend(dialled.iter().flat_map(|list| hosts(list)));
         }
-        Part::Client => {
-            dns.insert(common_name.clone());
-        }
+        Part::Client => {}
     }
-    if part != Part::Client {
-        dns.insert("localhost".to_owned());
-        ips.extend([
-            IpAddr::V4(Ipv4Addr::LOCALHOST),
-            IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ]);
-        dns.extend(desired.extra_dns.iter().cloned());
-        ips.extend(desired.extra_ips.iter().copied());
-    }
-    LeafSpec {
-        common_name,
-        dns,
-        ips,
-        duration: desired.leaf_duration,
-        key: desired.key_algorithm,
-    }
+    dns
 }
 
 /// Certificates as the status shows them.

@@ -19,6 +19,7 @@ use crate::api::report::{Finding, Severity};
 use crate::tikv::debug_service::{ColumnFamily, DebugError, DebugService};
 use crate::tikv::http::Endpoint;
 use crate::tls::client::{self, ClientError};
+use crate::tls::parse::parse_one;
 
 /// Passes over all column families before a person must look: errors of a compaction are known to TiKV's log alone.
 const PASSES: u32 = 3;
@@ -204,7 +205,7 @@ impl Compactor {
         task: &Task,
     ) -> Result<Ended, Failure> {
         let service = DebugService {
-            endpoint: self.tikv.endpoint.clone(),
+            endpoint: self.endpoint()?,
             tls: self.tls()?,
         };
         if memory.measured_after.is_none() {
@@ -272,6 +273,26 @@ impl Compactor {
             "look for errors of RocksDB in TiKV's log (a full disk, a damaged table); then write a new word in rotate.dataKey, or mode: Restart",
         ));
         self.board.compaction(Some(memory.report.clone()));
+    }
+
+    /// TiKV under a name that it has as well: the agent's own certificate has the same ones. `localhost` where an issuer gives that.
+    fn endpoint(&self) -> Result<Endpoint, Failure> {
+        let endpoint = self.tikv.endpoint.clone();
+        if !self.tikv.tls {
+            return Ok(endpoint);
+        }
+        let own = parse_one(&read(&self.identity)?.certificate).map(|leaf| leaf.dns);
+        let own = own.unwrap_or_default();
+        if own.is_empty() || own.contains(&endpoint.name) {
+            return Ok(endpoint);
+        }
+        let name = own
+            .iter()
+            .find(|name| name.contains('.') && !name.starts_with("*."));
+        Ok(match name {
+            Some(name) => endpoint.named(name),
+            None => endpoint,
+        })
     }
 
     fn tls(&self) -> Result<Option<Arc<rustls::ClientConfig>>, Failure> {

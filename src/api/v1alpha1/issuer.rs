@@ -6,6 +6,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::acme::AcmeIssuer;
 use super::duration::GoDuration;
 use super::encryption::{AwsKms, SecretKeyRef, SecretRef};
 use super::vault::VaultAuth;
@@ -14,7 +15,7 @@ use super::vault::VaultAuth;
 /// the new one.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[x_kube(validation = Rule::new("[has(self.selfSigned), has(self.caSecret), has(self.vault), has(self.certManager), has(self.kms), has(self.pkcs11)].exists_one(one, one)").message("exactly one issuer: write one of selfSigned, caSecret, vault, certManager, kms and pkcs11; issuer: {selfSigned: {}} needs nothing else"))]
+#[x_kube(validation = Rule::new("[has(self.selfSigned), has(self.caSecret), has(self.vault), has(self.certManager), has(self.acme), has(self.kms), has(self.pkcs11)].exists_one(one, one)").message("exactly one issuer: write one of selfSigned, caSecret, vault, certManager, acme, kms and pkcs11; issuer: {selfSigned: {}} needs nothing else"))]
 pub struct Issuer {
     /// A CA made for this cluster; its key stays in a Secret that no pod mounts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -30,6 +31,9 @@ pub struct Issuer {
     /// An `Issuer` or `ClusterIssuer` of cert-manager, by `CertificateRequest` objects.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cert_manager: Option<CertManagerIssuer>,
+    /// A CA of a company that speaks ACME.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acme: Option<AcmeIssuer>,
     /// A CA whose key never leaves a key management service, which signs each certificate.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kms: Option<KmsIssuer>,
@@ -175,6 +179,8 @@ pub enum IssuerChoice<'a> {
     Vault(&'a VaultIssuer),
     /// cert-manager.
     CertManager(&'a CertManagerIssuer),
+    /// An ACME server.
+    Acme(&'a AcmeIssuer),
     /// A key in a KMS.
     Kms(&'a KmsIssuer),
     /// A key in an HSM.
@@ -197,6 +203,7 @@ impl Issuer {
             ca_secret,
             vault,
             cert_manager,
+            acme,
             kms,
             pkcs11,
         } = self;
@@ -205,6 +212,7 @@ impl Issuer {
             ca_secret.as_ref().map(IssuerChoice::CaSecret),
             vault.as_ref().map(IssuerChoice::Vault),
             cert_manager.as_ref().map(IssuerChoice::CertManager),
+            acme.as_ref().map(IssuerChoice::Acme),
             kms.as_ref().map(IssuerChoice::Kms),
             pkcs11.as_ref().map(IssuerChoice::Pkcs11),
         ]
@@ -221,7 +229,7 @@ impl IssuerChoice<'_> {
             Self::SelfSigned(own) => Some(own.ca_duration),
             Self::Kms(kms) => Some(kms.ca_duration),
             Self::Pkcs11(hsm) => Some(hsm.ca_duration),
-            Self::CaSecret(_) | Self::Vault(_) | Self::CertManager(_) => None,
+            Self::CaSecret(_) | Self::Vault(_) | Self::CertManager(_) | Self::Acme(_) => None,
         }
     }
 
@@ -232,6 +240,7 @@ impl IssuerChoice<'_> {
             Self::CaSecret(_) => IssuerKind::CaSecret,
             Self::Vault(_) => IssuerKind::Vault,
             Self::CertManager(_) => IssuerKind::CertManager,
+            Self::Acme(_) => IssuerKind::Acme,
             Self::Kms(_) => IssuerKind::Kms,
             Self::Pkcs11(_) => IssuerKind::Pkcs11,
         }
@@ -249,6 +258,7 @@ impl IssuerChoice<'_> {
             Self::Pkcs11(hsm) => ["pkcs11", &hsm.token, &hsm.key, ""],
             Self::CaSecret(_) => ["caSecret", "", "", ""],
             Self::Vault(_) => ["vault", "", "", ""],
+            Self::Acme(_) => ["acme", "", "", ""],
             Self::CertManager(issuer) => {
                 let CertManagerRef { name, kind, group } = &issuer.issuer_ref;
                 ["certManager", name, kind, group]
@@ -271,6 +281,7 @@ impl fmt::Display for IssuerChoice<'_> {
                 let CertManagerRef { name, kind, .. } = &issuer.issuer_ref;
                 write!(f, "certManager {kind} {name}")
             }
+            Self::Acme(acme) => write!(f, "acme {}", acme.server),
             Self::Kms(kms) => write!(f, "kms {} in {}", kms.aws_kms.key_id, kms.aws_kms.region),
             Self::Pkcs11(hsm) => write!(f, "pkcs11 {} in token {}", hsm.key, hsm.token),
         }
@@ -289,6 +300,8 @@ pub enum IssuerKind {
     Vault,
     /// cert-manager.
     CertManager,
+    /// An ACME server.
+    Acme,
     /// A key in a KMS.
     Kms,
     /// A key in an HSM.
@@ -302,6 +315,7 @@ impl fmt::Display for IssuerKind {
             Self::CaSecret => "caSecret",
             Self::Vault => "vault",
             Self::CertManager => "certManager",
+            Self::Acme => "acme",
             Self::Kms => "kms",
             Self::Pkcs11 => "pkcs11",
         })

@@ -1,5 +1,6 @@
 //! The custom resources `TikvSecurity`, `TikvSecurityPolicy`, `TikvVolume` and `TikvClientCertificate`, version `v1alpha1`.
 
+mod acme;
 mod authority;
 mod client_certificate;
 mod clients;
@@ -20,6 +21,10 @@ mod vault;
 mod verification;
 mod volume;
 
+pub use acme::{
+    AcmeDns01, AcmeExternalAccount, AcmeHttp01, AcmeIssuer, AcmeSolver, AcmeSolverChoice, Rfc2136,
+    TsigAlgorithm,
+};
 pub use authority::{CaPhase, CaRotation, CaRotationPolicy, CaStep, CertificateAuthorityStatus};
 pub use client_certificate::{
     IssuedCertificate, Pkcs12, SecurityRef, TikvClientCertificate, TikvClientCertificateSpec,

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use jiff::{SignedDuration, Timestamp};
 
+use crate::issuer::acme::Files;
 use crate::issuer::{Issuer, IssuerClass, IssuerError};
 use crate::operator::error::{Class, pause};
 use crate::plan::observed::{IssueFailure, IssuerLook};
@@ -31,6 +32,8 @@ pub struct Memory {
     clients: Mutex<HashMap<String, Made>>,
     looks: Mutex<HashMap<String, (Instant, IssuerLook)>>,
     failures: Mutex<HashMap<(String, String), (u32, IssueFailure)>>,
+    /// Files that ACME servers ask for.
+    pub files: Files,
 }
 
 impl Memory {

@@ -1,6 +1,8 @@
 //! Issuers, as the operator reaches them: with what the resource names, or what the Secret of a CA says of whose it is.
 
+mod acme;
 mod cert_manager;
+mod files;
 mod memory;
 pub(super) mod stored;
 
@@ -11,6 +13,7 @@ use k8s_openapi::api::core::v1::Secret;
 use kube::ResourceExt as _;
 
 use self::cert_manager::CertManager;
+pub use self::files::Challenges;
 pub use self::memory::Memory;
 use self::stored::StoredCa;
 use super::error::Error;
@@ -146,6 +149,7 @@ async fn reach(
         IssuerChoice::CaSecret(reference) => ca_secret(objects, name, &reference.name).await,
         IssuerChoice::Vault(vault) => vault_pki(context, objects, name, vault).await,
         IssuerChoice::CertManager(wanted) => cert_manager(context, objects, name, wanted).await,
+        IssuerChoice::Acme(wanted) => acme::find(context, objects, name, wanted).await,
         IssuerChoice::Kms(wanted) => aws(objects, name, &wanted.aws_kms, certificates).await,
         IssuerChoice::Pkcs11(wanted) => hsm(objects, name, wanted, certificates).await,
     }

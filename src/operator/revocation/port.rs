@@ -1,4 +1,4 @@
-//! CRLs and OCSP over plain HTTP, as RFC 5280 §4.2.1.13 and RFC 6960 §A.1 have it: what is served is signed, and whoever checks a
+//! What strangers may fetch over plain HTTP: CRLs and OCSP, as RFC 5280 §4.2.1.13 and RFC 6960 §A.1 have it: what is served is signed, and whoever checks a
 //! certificate can not be made to check another one first.
 //!
 //! | request | answer |
@@ -7,6 +7,7 @@
 //! | `GET /crl/NAMESPACE/NAME/SERIAL.crl` | list of the CA with that serial number |
 //! | `POST /ocsp/NAMESPACE/NAME` | answer to the request in the body |
 //! | `GET /ocsp/NAMESPACE/NAME/BASE64` | the same, with the request in the path |
+//! | `GET /.well-known/acme-challenge/TOKEN` | the file that an ACME server was promised (RFC 8555 §8.3) |
 //!
 //! Open to strangers: bounded in connections, in the size of requests, in time, and in what it asks the API server for.
 
@@ -27,6 +28,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 
 use super::cache::Cache;
+use crate::operator::issuer::Challenges;
 use crate::tls::revocation::ocsp::{Answer, LONGEST_REQUEST};
 
 /// So many connections at the same time; others wait.
@@ -37,7 +39,11 @@ const CRL_TYPE: &str = "application/pkix-crl";
 const OCSP_TYPE: &str = "application/ocsp-response";
 
 /// Serves until dropped.
-pub(in crate::operator) async fn serve(listener: TcpListener, cache: Arc<Cache>) {
+pub(in crate::operator) async fn serve(
+    listener: TcpListener,
+    cache: Arc<Cache>,
+    challenges: Arc<Challenges>,
+) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let place = places.clone().acquire_owned().await;
@@ -49,12 +55,12 @@ pub(in crate::operator) async fn serve(listener: TcpListener, cache: Arc<Cache>)
                 continue;
             }
         };
-        let cache = cache.clone();
+        let (cache, challenges) = (cache.clone(), challenges.clone());
         tokio::spawn(async move {
             let _place = place;
             let service = service_fn(move |request: Request<Incoming>| {
-                let cache = cache.clone();
-                async move { Ok::<_, Infallible>(respond(&cache, request).await) }
+                let (cache, challenges) = (cache.clone(), challenges.clone());
+                async move { Ok::<_, Infallible>(respond(&cache, &challenges, request).await) }
             });
             let connection = hyper::server::conn::http1::Builder::new()
                 .timer(TokioTimer::new())
@@ -66,8 +72,18 @@ pub(in crate::operator) async fn serve(listener: TcpListener, cache: Arc<Cache>)
     }
 }
 
-async fn respond(cache: &Cache, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn respond(
+    cache: &Cache,
+    challenges: &Challenges,
+    request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
     let path = request.uri().path().to_owned();
+    if let Some(token) = path.strip_prefix("/.well-known/acme-challenge/") {
+        return match challenges.get(token).await {
+            Some(file) => ok("application/octet-stream", file.into_bytes(), None),
+            None => refuse(StatusCode::NOT_FOUND),
+        };
+    }
     let mut parts = path.trim_start_matches('/').splitn(4, '/');
     let (what, namespace, name, rest) = (parts.next(), parts.next(), parts.next(), parts.next());
     let (Some(what), Some(namespace), Some(name)) = (what, namespace, name) else {

@@ -62,6 +62,10 @@ pub fn elsewhere(issuer: &Issuer) -> Option<String> {
             "another default issuer in Vault's engine {}: bao write {}/root/rotate/internal, or import one",
             vault.mount, vault.mount
         )),
+        IssuerChoice::Acme(acme) => Some(format!(
+            "another root of the ACME server in Secret {}",
+            acme.root_secret.name
+        )),
         IssuerChoice::CertManager(issuer) => Some(format!(
             "another CA of {} {}",
             issuer.issuer_ref.kind, issuer.issuer_ref.name
