@@ -135,12 +135,16 @@ impl Solver for Served {
     }
 
     fn show<'a>(&'a self, proofs: &'a [Proof]) -> BoxFuture<'a, Result<(), IssuerError>> {
-        proofs.iter().for_each(|proof| self.0.put(proof));
+        for proof in proofs {
+            self.0.put(proof);
+        }
         async { Ok(()) }.boxed()
     }
 
     fn take_back<'a>(&'a self, proofs: &'a [Proof]) -> BoxFuture<'a, Result<(), IssuerError>> {
-        proofs.iter().for_each(|proof| self.0.remove(proof));
+        for proof in proofs {
+            self.0.remove(proof);
+        }
         async { Ok(()) }.boxed()
     }
 }

@@ -1,13 +1,14 @@
-"""Vault becomes the issuer while a client works on and the operator is killed; then it is left, sealed as it is."""
+"""From our own CA to Vault's, to one that speaks ACME, and back, while a client works on and issuers are gone."""
 
 from lib import kube
 from lib.console import step
 from lib.context import Context
 from lib.scenario import authority, certificates, proof, setup
+from lib.scenario.acme import Acme
 from lib.scenario.vault import Vault
 from lib.wait import until
 
-IMAGES = ("vault",)
+IMAGES = ("acme", "vault")
 # There is one operator for all.
 ALONE = True
 LONG = True
@@ -37,9 +38,18 @@ def run(context: Context) -> None:
     context.check("nothing restarted for it", context.cluster.pod_ids() == pods)
 
     vault.seal()
-    change = {"tls": {"issuer": {"selfSigned": {}, "vault": None}}}
-    authority.follow(context, client, "issuer selfSigned", change)
+    acme = Acme(context.namespace)
+    with step("step-ca with an intermediate CA under a root, and the name server that it asks"):
+        acme.start()
+    change = {"tls": {"issuer": {**acme.issuer(), "vault": None}}}
+    authority.follow(context, client, "issuer acme", change, kill_in="Leaves")
     third = certificates.secret_serial_of(context.namespace, "demo-ca")
-    context.check("the CA is one of our own again", third not in (first, second), f"{third[:16]}…")
+    context.check("the ACME server's CA is the cluster's", third not in (first, second), f"{third[:16]}…")
+
+    acme.stop()
+    change = {"tls": {"issuer": {"selfSigned": {}, "acme": None}}}
+    authority.follow(context, client, "issuer selfSigned", change)
+    last = certificates.secret_serial_of(context.namespace, "demo-ca")
+    context.check("the CA is one of our own again", last not in (first, second, third), f"{last[:16]}…")
     proof.strangers_refused(context)
     proof.end(context, client)

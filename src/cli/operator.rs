@@ -31,7 +31,7 @@ pub struct OperatorArgs {
         default_value = "0.0.0.0:8080"
     )]
     health_address: SocketAddr,
-    /// Address of the port for CRLs and OCSP, over plain HTTP: what is served is signed; none when absent
+    /// Address of the port for CRLs, OCSP and what ACME servers fetch, over plain HTTP: none of it is secret; none when absent
     #[arg(long, env = "TIKV_SECURITY_REVOCATION_ADDRESS")]
     revocation_address: Option<SocketAddr>,
     /// Objects worked on at the same time

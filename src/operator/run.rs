@@ -37,7 +37,7 @@ pub struct Options {
     pub account: Option<Account>,
     /// Address of `/healthz`, `/readyz` and `/metrics`.
     pub health: SocketAddr,
-    /// Address of the port for CRLs and OCSP; none when absent.
+    /// Address of the port for CRLs, OCSP and what ACME servers fetch; none when absent.
     pub revocation: Option<SocketAddr>,
     /// `TikvSecurity` objects worked on at the same time, per watched namespace.
     pub concurrency: u16,

@@ -6,6 +6,7 @@
     clippy::default_trait_access
 )]
 
+mod acme;
 mod ca;
 mod compaction;
 mod drift;

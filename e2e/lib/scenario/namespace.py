@@ -15,6 +15,7 @@ WRITTEN_IMAGES = {
     "pingcap/pd:v8.5.7": "pd",
     "motoserver/moto:5.2.2": "moto",
     "openbao/openbao:2.7.2": "vault",
+    "smallstep/step-ca:0.30.2": "acme",
 }
 
 

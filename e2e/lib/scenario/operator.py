@@ -46,7 +46,7 @@ def install(image: str = "tikv-security", hsm_secret: str = "") -> None:
         "image.pullPolicy=IfNotPresent",
         # The emulated KMS and Vault are pods with ports of their own.
         "--set",
-        "networkPolicy.kmsPorts={443,4566,8200}",
+        "networkPolicy.kmsPorts={443,4566,5353,8200,9000}",
         "--set",
         f"hsm.configSecret={hsm_secret}",
     ]

@@ -3,7 +3,6 @@
 import base64
 import json
 import ssl
-import subprocess
 import tempfile
 import urllib.error
 import urllib.request
@@ -14,6 +13,7 @@ from lib import kube
 from lib.console import Failure
 from lib.scenario import forward, operator
 from lib.scenario import namespace as namespaces
+from lib.scenario.openssl import root, sign
 from lib.wait import until
 
 SERVICE = "demo-vault"
@@ -154,7 +154,9 @@ class Vault:
     def _certificate(self) -> None:
         with tempfile.TemporaryDirectory(prefix="tikv-security-e2e-") as name:
             directory = Path(name)
-            _make_certificate(directory, f"{SERVICE}.{self.namespace}.svc")
+            root(directory, "ca", "vault-ca")
+            names = f"subjectAltName=DNS:{SERVICE}.{self.namespace}.svc\nbasicConstraints=CA:FALSE\n"
+            sign(directory, "tls", SERVICE, by="ca", days=2, extensions=names)
             data = {file: (directory / file).read_text(encoding="utf-8") for file in ("ca.crt", "tls.crt", "tls.key")}
         metadata = {"name": f"{SERVICE}-tls", "namespace": self.namespace}
         kube.apply({"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": data})
@@ -180,20 +182,3 @@ class Vault:
     def _ready(self) -> bool:
         deployment = kube.get("deployment", SERVICE, self.namespace) or {"status": {}}
         return bool(deployment["status"].get("readyReplicas", 0) > 0)
-
-
-def _make_certificate(directory: Path, name: str) -> None:
-    """An authority, and a certificate of it."""
-    extensions = directory / "extensions"
-    extensions.write_text(f"subjectAltName=DNS:{name}\nbasicConstraints=CA:FALSE\n", encoding="utf-8")
-    new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    _openssl(directory, "req", "-x509", *new_key, "-keyout", "ca.key", "-out", "ca.crt", "-subj", "/CN=vault-ca")
-    _openssl(directory, "req", *new_key, "-keyout", "tls.key", "-out", "tls.csr", "-subj", f"/CN={SERVICE}")
-    signed = ["-in", "tls.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-out", "tls.crt"]
-    _openssl(directory, "x509", "-req", *signed, "-days", "2", "-extfile", "extensions")
-
-
-def _openssl(directory: Path, *arguments: str) -> None:
-    done = subprocess.run(["openssl", *arguments], check=False, capture_output=True, text=True, cwd=directory)
-    if done.returncode != 0:
-        raise Failure(f"openssl {arguments[0]}: {done.stderr.strip()}")
