@@ -156,17 +156,20 @@ fn openssl(name: &str, ca: &CaCertificates, chain: &str, what_for: LeafUse) {
     }
 }
 
-/// Go's verdict on all of them at once: it takes its time to start.
+/// Go's verdict on all of them at once, and what zlint finds: both take their time to start.
 pub fn go(directory: &Path) {
     let sets = fs::read_dir(directory).unwrap();
     let sets: Vec<_> = sets.map(|entry| entry.unwrap().path()).collect();
     assert!(!sets.is_empty());
-    let program = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/foreign/verify.go");
-    let done = Command::new("go")
-        .args(["run", program])
-        .args(&sets)
-        .output()
-        .expect("install Go: https://go.dev/dl");
-    let told = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success(), "{told}");
+    let foreign = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/foreign");
+    for (place, program) in [(foreign.clone(), "verify.go"), (foreign.join("lint"), ".")] {
+        let done = Command::new("go")
+            .args(["run", program])
+            .args(&sets)
+            .current_dir(place)
+            .output()
+            .expect("install Go: https://go.dev/dl");
+        let told = String::from_utf8_lossy(&done.stderr);
+        assert!(done.status.success(), "{program}: {told}");
+    }
 }

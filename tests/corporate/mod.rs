@@ -6,7 +6,9 @@ use openssl::ec::{EcGroup, EcKey};
 use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{PKey, Private};
-use openssl::x509::extension::{BasicConstraints, KeyUsage, SubjectKeyIdentifier};
+use openssl::x509::extension::{
+    AuthorityKeyIdentifier, BasicConstraints, KeyUsage, SubjectKeyIdentifier,
+};
 use openssl::x509::{X509, X509Builder, X509NameBuilder};
 use serde_json::{Value, json};
 
@@ -78,6 +80,12 @@ pub fn corporate(
     let id = SubjectKeyIdentifier::new();
     let id = id.build(&made.x509v3_context(None, None)).unwrap();
     made.append_extension(id).unwrap();
+    if let Some((ca, _)) = by {
+        let id = AuthorityKeyIdentifier::new()
+            .keyid(true)
+            .build(&made.x509v3_context(Some(ca), None));
+        made.append_extension(id.unwrap()).unwrap();
+    }
     let signer = by.map_or(key, |(_, key)| key);
     made.sign(signer, MessageDigest::sha256()).unwrap();
     made.build()

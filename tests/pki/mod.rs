@@ -16,7 +16,8 @@ pub fn engine(server: &OpenBao) {
     let role = |server_flag: bool| {
         json!({
             "allow_any_name": true, "allow_ip_sans": true,
-            "server_flag": server_flag, "client_flag": true, "key_type": "any", "max_ttl": "720h",
+            "server_flag": server_flag, "client_flag": true,
+            "key_usage": ["DigitalSignature"], "key_type": "any", "max_ttl": "720h",
         })
     };
     server.root("POST", "pki/roles/tikv", &role(true));

@@ -88,7 +88,8 @@ class Vault:
         given = self.call("POST", "pki/intermediate/set-signed", {"certificate": "\n".join(chain)})["data"]
         signs = next(issuer for issuer, key in given["mapping"].items() if key)
         self.call("POST", "pki/config/issuers", {"default": signs})
-        flags = {"server_flag": True, "client_flag": True, "key_type": "any", "max_ttl": "720h"}
+        uses = {"server_flag": True, "client_flag": True, "key_usage": ["DigitalSignature"]}
+        flags = {**uses, "key_type": "any", "max_ttl": "720h"}
         self.call("POST", "pki/roles/tikv", {"allow_any_name": True, "allow_ip_sans": True, **flags})
         rules = {"pki/sign/tikv": {"capabilities": ["update"]}}
         self.call("PUT", "sys/policies/acl/pki", {"policy": json.dumps({"path": rules})})
