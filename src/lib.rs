@@ -5,6 +5,7 @@ pub mod api;
 pub mod cli;
 pub mod crypto;
 pub mod evidence;
+pub mod export;
 pub mod format;
 pub mod fs;
 pub mod issuer;

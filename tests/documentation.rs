@@ -135,6 +135,7 @@ fn sources() -> Vec<PathBuf> {
         "src/operator",
         "src/agent",
         "src/api/v1alpha1/status.rs",
+        "src/export/mod.rs",
         "src/kms/error.rs",
     ]
     .map(PathBuf::from)

@@ -3,6 +3,7 @@
 
 mod contract;
 mod corporate;
+#[allow(dead_code)]
 mod moto;
 #[allow(dead_code)]
 mod openbao;

@@ -1,6 +1,7 @@
 //! The AWS client against a real server of its protocol: moto (`pip install 'moto[server]'`).
 #![allow(clippy::unwrap_used)]
 
+#[allow(dead_code)]
 mod moto;
 
 use std::process::Command;

@@ -96,6 +96,48 @@ async fn said(world: &World, spec: &Value) -> Result<(), String> {
     answer.map(drop).map_err(|error| error.to_string())
 }
 
+/// Where, what there, and a part of what is said of it.
+fn violations() -> Vec<(&'static str, Value, &'static str)> {
+    vec![
+        (
+            "/environment",
+            json!("development"),
+            "allowed: production, staging",
+        ),
+        ("/tls", Value::Null, "spec.tls is required"),
+        ("/tls/duration", json!("900h"), "allowed: at most 800h"),
+        (
+            "/tls/export",
+            json!([{"awsSecretsManager": {"name": "x", "region": "eu-central-1"}}]),
+            "a target of spec.tls.export is not allowed; allowed: vault",
+        ),
+        ("/encryption", Value::Null, "spec.encryption is required"),
+        (
+            "/encryption/method",
+            json!("aes128-ctr"),
+            "allowed: aes256-ctr, aes192-ctr",
+        ),
+        (
+            "/encryption/masterKey",
+            json!({"azureKeyVault": {
+                "keyName": "k", "keyvaultUrl": "https://v.vault.azure.net", "hsmName": "h", "tenantId": "t",
+                "clientId": "c", "clientCertificateSecret": {"name": "s", "key": "k"},
+            }}),
+            "allowed: awsKms, gcpKms",
+        ),
+        (
+            "/encryption/dataKeyRotationPeriod",
+            json!("169h"),
+            "allowed: at most 168h",
+        ),
+        (
+            "/encryption/reencryption",
+            Value::Null,
+            "must be one of Always",
+        ),
+    ]
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn admission_refuses_what_violates_a_policy_and_says_what_is_allowed() {
     let world = World::new(1).await;
@@ -122,7 +164,7 @@ async fn admission_refuses_what_violates_a_policy_and_says_what_is_allowed() {
         &world,
         json!({
             "environments": ["production", "staging"],
-            "tls": {"required": true, "maxDuration": "800h"},
+            "tls": {"required": true, "maxDuration": "800h", "exportTargets": ["vault"]},
             "encryption": {
                 "required": true, "methods": ["aes256-ctr", "aes192-ctr"], "masterKeys": ["awsKms", "gcpKms"],
                 "maxDataKeyRotationPeriod": "168h", "reencryptionPolicies": ["Always"],
@@ -148,39 +190,7 @@ async fn admission_refuses_what_violates_a_policy_and_says_what_is_allowed() {
     change(&world, better).await.unwrap();
     api.delete("demo", &DeleteParams::default()).await.unwrap();
     assert_eq!(said(&world, &good).await, Ok(()));
-    for (path, value, word) in [
-        (
-            "/environment",
-            json!("development"),
-            "allowed: production, staging",
-        ),
-        ("/tls", Value::Null, "spec.tls is required"),
-        ("/tls/duration", json!("900h"), "allowed: at most 800h"),
-        ("/encryption", Value::Null, "spec.encryption is required"),
-        (
-            "/encryption/method",
-            json!("aes128-ctr"),
-            "allowed: aes256-ctr, aes192-ctr",
-        ),
-        (
-            "/encryption/masterKey",
-            json!({"azureKeyVault": {
-                "keyName": "k", "keyvaultUrl": "https://v.vault.azure.net", "hsmName": "h", "tenantId": "t",
-                "clientId": "c", "clientCertificateSecret": {"name": "s", "key": "k"},
-            }}),
-            "allowed: awsKms, gcpKms",
-        ),
-        (
-            "/encryption/dataKeyRotationPeriod",
-            json!("169h"),
-            "allowed: at most 168h",
-        ),
-        (
-            "/encryption/reencryption",
-            Value::Null,
-            "must be one of Always",
-        ),
-    ] {
+    for (path, value, word) in violations() {
         let mut bad = good.clone();
         let (parent, field) = path.rsplit_once('/').unwrap();
         let parent = bad.pointer_mut(parent).unwrap();

@@ -253,7 +253,7 @@ fn compose(
 }
 
 /// A string that is wiped when it was used.
-pub(super) fn secret<'de, D: serde::Deserializer<'de>>(
+pub(crate) fn secret<'de, D: serde::Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Zeroizing<String>, D::Error> {
     serde::Deserialize::deserialize(deserializer).map(Zeroizing::new)

@@ -10,6 +10,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
+use crate::api::v1alpha1::{TikvClientCertificateStatus, condition};
+
 /// Labels of what is said about one `TikvSecurity`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Owner {
@@ -119,6 +121,9 @@ pub struct Metrics {
     client_not_before: Family<Owner, Gauge>,
     client_renew_at: Family<Owner, Gauge>,
     client_ready: Family<Owner, Gauge>,
+    client_exported: Family<Owner, Gauge>,
+    exports: Family<Labelled, Counter>,
+    export_failures: Family<Labelled, Counter>,
     drift: Family<Labelled, Gauge>,
     drifts: Family<Labelled, Counter>,
     /// What was shown last: what is not there any more must go, or it would be alerted on for ever.
@@ -144,6 +149,18 @@ impl Default for Metrics {
             "drifts",
             "Changes by others of what this operator made, by kind of object",
             drifts.clone(),
+        );
+        let exports = Family::<Labelled, Counter>::default();
+        registry.register(
+            "exports",
+            "Copies outside of the cluster that were written (Exported), put back (ExportPutBack) or deleted (ExportDeleted)",
+            exports.clone(),
+        );
+        let export_failures = Family::<Labelled, Counter>::default();
+        registry.register(
+            "export_failures",
+            "Attempts to look after a copy outside of the cluster that failed, by reason",
+            export_failures.clone(),
         );
         let served_not_after = Family::<Listener, Gauge>::default();
         registry.register(
@@ -196,6 +213,10 @@ impl Default for Metrics {
         let client_ready = single(
             "client_certificate_ready",
             "1 when a TikvClientCertificate is Ready",
+        );
+        let client_exported = single(
+            "client_certificate_exported",
+            "1 when each copy of a TikvClientCertificate outside of the cluster is current; absent where none is asked for",
         );
         let mut gauge = |name: &str, help: &str| {
             let family = Family::<Labelled, Gauge>::default();
@@ -257,6 +278,9 @@ impl Default for Metrics {
             client_not_before,
             client_renew_at,
             client_ready,
+            client_exported,
+            exports,
+            export_failures,
             drifts,
             registry,
             reconciles,
@@ -317,8 +341,41 @@ impl Metrics {
         }
     }
 
+    /// Whether the copies of one `TikvClientCertificate` are current.
+    pub fn client_exported(
+        &self,
+        namespace: &str,
+        name: &str,
+        status: &TikvClientCertificateStatus,
+    ) {
+        let whose = owner(namespace, name);
+        let mut all = status.conditions.iter();
+        match all.find(|one| one.type_ == condition::EXPORTED) {
+            Some(one) => {
+                let good = i64::from(one.status == "True");
+                self.client_exported.get_or_create(&whose).set(good);
+            }
+            None => drop(self.client_exported.remove(&whose)),
+        }
+    }
+
+    /// A copy outside of the cluster was written, put back or deleted.
+    pub fn exported(&self, namespace: &str, name: &str, what: &str) {
+        self.exports
+            .get_or_create(&labelled(namespace, name, what))
+            .inc();
+    }
+
+    /// One could not be looked after.
+    pub fn export_failed(&self, namespace: &str, name: &str, reason: &str) {
+        self.export_failures
+            .get_or_create(&labelled(namespace, name, reason))
+            .inc();
+    }
+
     /// One `TikvClientCertificate` is gone.
     pub fn client_gone(&self, namespace: &str, name: &str) {
+        self.client_exported.remove(&owner(namespace, name));
         self.client(namespace, name, false, &ClientLife::default());
         self.client_ready.remove(&owner(namespace, name));
     }

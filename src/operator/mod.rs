@@ -5,6 +5,7 @@ mod apply;
 mod client_certificate;
 mod controller;
 pub mod error;
+mod export;
 pub mod health;
 mod issuer;
 mod latency;

@@ -23,6 +23,7 @@ use kube::{Client, ResourceExt as _};
 use super::apply::Applier;
 use super::client_certificate::References;
 use super::error::Error;
+use super::export;
 use super::issuer::Memory;
 use super::latency::Latencies;
 use super::master_key::{Clients, Proofs};
@@ -50,6 +51,7 @@ pub struct Context {
     pub(super) proofs: Proofs,
     pub(super) clients: Clients,
     pub(super) issuers: Memory,
+    pub(super) exports: export::Memory,
     pub(super) recorder: Recorder,
     pub(super) references: References,
     pub(super) distributed: Distributed,
@@ -86,6 +88,7 @@ impl Context {
             proofs: Proofs::default(),
             clients: Clients::default(),
             issuers: Memory::default(),
+            exports: export::Memory::default(),
             references: References::default(),
             distributed: Distributed::default(),
             pen: Pen::default(),
@@ -154,6 +157,10 @@ async fn step(
     let View { observed, pd } = Box::pin(observe(context, objects, resource)).await?;
     let plan: Plan = plan(&observed, Timestamp::now());
     report::metrics(context, &observed, &plan.status, &plan.volumes);
+    let told = &plan.status.exports;
+    let uid = observed.resource.uid().unwrap_or_default();
+    let wanted = |place: &str| told.iter().any(|one| one.target == place);
+    context.exports.keep(&uid, wanted);
     let resource = &observed.resource;
     if plan.persist_first {
         report::status(objects, resource, &plan.status, true).await?;
@@ -188,5 +195,10 @@ async fn step(
         }
     }
     report::events(&context.recorder, resource, &plan.events).await;
+    // Last of all: whoever does not answer there holds up nothing here.
+    let owner = export::Owner { resource, objects };
+    if export::carry_out(context, &owner, &plan.exports).await {
+        return Ok(SOON);
+    }
     Ok(Duration::try_from(plan.requeue).unwrap_or(SOON).max(SOON))
 }

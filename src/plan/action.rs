@@ -5,6 +5,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde_json::Value;
 
+use super::export::Job;
 use super::revocation::record::Record;
 use crate::api::v1alpha1::{Issuer, TikvSecurityStatus, TikvVolume};
 use crate::tls::leaf::LeafSpec;
@@ -16,6 +17,8 @@ pub struct Plan {
     pub persist_first: bool,
     /// Effects in order. The first that fails ends the reconcile.
     pub actions: Vec<Action>,
+    /// Copies outside of the cluster that are to be looked at, when all else is done.
+    pub exports: Vec<Job>,
     /// Status to store; the same as before means no write.
     pub status: TikvSecurityStatus,
     /// Volume objects to apply (specification and status); those of the same label that are not here are to be deleted.

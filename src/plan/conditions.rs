@@ -220,7 +220,8 @@ pub fn warnings(before: Option<&TikvSecurityStatus>, now: &TikvSecurityStatus) -
     notes
 }
 
-type Verdict = (&'static str, bool, &'static str, String);
+/// Type, whether it is True, reason and message of a condition.
+pub type Verdict = (&'static str, bool, &'static str, String);
 
 fn configuration(facts: &Facts<'_>) -> Verdict {
     let verdict =
@@ -496,6 +497,16 @@ fn phase(facts: &Facts<'_>, ready: bool, blocked: bool) -> Phase {
         () if facts.rolling.complete => Phase::Proving,
         () => Phase::RollingOut,
     }
+}
+
+/// One more condition, for what is decided after the others.
+pub fn put(status: &mut TikvSecurityStatus, observed: &Observed, verdict: Verdict, now: Timestamp) {
+    let before = observed.resource.status.clone().unwrap_or_default();
+    let generation = observed.resource.metadata.generation;
+    status.conditions.retain(|one| one.type_ != verdict.0);
+    status
+        .conditions
+        .push(stamp(&before, verdict, generation, now));
 }
 
 fn stamp(

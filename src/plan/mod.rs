@@ -14,6 +14,7 @@ pub mod desired;
 pub mod detect;
 pub mod drift;
 pub mod endpoints;
+pub mod export;
 pub mod finish;
 pub mod key_status;
 pub mod keys;
@@ -43,7 +44,7 @@ pub mod wrapped;
 #[cfg(test)]
 mod tests;
 
-use crate::api::v1alpha1::{KeyRing, Spared, TikvSecurityStatus};
+use crate::api::v1alpha1::{KeyRing, Spared, TikvSecurityStatus, condition};
 use crate::tikv::tikv_toml::secrets_in_the_clear;
 use action::{Action, Note, Plan};
 use conditions::{Configuration, Facts};
@@ -462,8 +463,23 @@ fn assemble(
         actions.extend(trust::actions(observed));
         status.trust = trust::statuses(observed);
     }
+    let exports = export::of_cluster(observed, now);
+    if let Some(verdict) = exports.verdict {
+        let verdict = (condition::EXPORTED, verdict.0, verdict.1, verdict.2);
+        conditions::put(&mut status, observed, verdict, now);
+    }
+    status.exports = exports.statuses;
+    if observed.resource.metadata.deletion_timestamp.is_some() && !status.exports.is_empty() {
+        // What is to go with it goes first: nobody would know of it any more.
+        actions.retain(|action| *action != Action::RemoveFinalizer);
+    }
+    let requeue = exports.next.map_or(requeue, |at| {
+        let left = at.duration_since(now);
+        requeue.min(left.max(SignedDuration::from_secs(1)))
+    });
     Plan {
         persist_first: false,
+        exports: exports.jobs,
         actions,
         volumes: volumes::volumes(observed, told, now),
         status,

@@ -7,6 +7,7 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+use super::export::Known;
 use super::revocation::Trial;
 use super::revocation::record::Stored;
 use super::trust::Bundle;
@@ -41,6 +42,8 @@ pub struct Observed {
     pub not_issued: BTreeMap<String, IssueFailure>,
     /// What namespaces have of the CA's certificates: those of `tls.trust`, and others that were given them before.
     pub bundles: BTreeMap<String, Bundle>,
+    /// What is remembered of copies outside of the cluster, by place.
+    pub exports: BTreeMap<String, Known>,
     /// The agents' ConfigMap, whoever made it.
     pub agent_config: Option<ConfigMap>,
     /// Volume objects of ours by name.
@@ -298,6 +301,7 @@ impl Observed {
             issuer: IssuerLook::Makes,
             not_issued: BTreeMap::new(),
             bundles: BTreeMap::new(),
+            exports: BTreeMap::new(),
             agent_config: None,
             volumes: BTreeMap::new(),
             pd_state: PdState::NotAsked,

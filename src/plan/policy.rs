@@ -6,7 +6,8 @@ use std::fmt::Display;
 use super::desired::Blocker;
 use super::observed::Observed;
 use crate::api::v1alpha1::{
-    Encryption, EncryptionPolicy, GoDuration, MasterKeyKind, TikvSecurityPolicy, Tls, TlsPolicy,
+    Encryption, EncryptionPolicy, Export, GoDuration, MasterKeyKind, TikvSecurityPolicy, Tls,
+    TlsPolicy,
 };
 
 /// The first violation, and how many there are.
@@ -63,6 +64,10 @@ fn of_tls(tls: Option<&Tls>, demands: &TlsPolicy) -> Vec<String> {
         return demands.required.then(absent).into_iter().collect();
     };
     let issuer = tls.issuer.choice().map(|choice| choice.kind());
+    let targets = tls.export.iter().map(Export::from);
+    let targets = targets.filter_map(|export| export.choice().map(|choice| choice.kind()));
+    let allowed = demands.export_targets.as_deref();
+    let exported = targets.filter_map(|kind| one_of("tls.export", &kind, allowed));
     [
         at_most("tls.duration", tls.duration, demands.max_duration),
         issuer.and_then(|kind| one_of("tls.issuer", &kind, demands.issuers.as_deref())),
@@ -74,6 +79,7 @@ fn of_tls(tls: Option<&Tls>, demands: &TlsPolicy) -> Vec<String> {
     ]
     .into_iter()
     .flatten()
+    .chain(exported)
     .collect()
 }
 
@@ -119,10 +125,12 @@ fn kind(encryption: &Encryption) -> Option<MasterKeyKind> {
 fn one_of<T: Display + PartialEq>(field: &str, found: &T, allowed: Option<&[T]>) -> Option<String> {
     let allowed = allowed.filter(|allowed| !allowed.contains(found))?;
     let words: Vec<String> = allowed.iter().map(ToString::to_string).collect();
-    Some(format!(
-        "spec.{field} is {found}, allowed: {}",
+    let words = if words.is_empty() {
+        "none".to_owned()
+    } else {
         words.join(", ")
-    ))
+    };
+    Some(format!("spec.{field} is {found}, allowed: {words}"))
 }
 
 fn at_most(field: &str, found: GoDuration, limit: Option<GoDuration>) -> Option<String> {

@@ -77,21 +77,31 @@ impl Moto {
         })
     }
 
-    /// A call that the program itself never makes.
+    /// A call of AWS KMS that the program itself never makes.
     pub fn call(&self, operation: &str, body: &str) -> String {
-        let script = "import sys, urllib.request as u\n\
-            request = u.Request(sys.argv[1], sys.argv[3].encode(), {'X-Amz-Target': 'TrentService.' + sys.argv[2],\
+        let answer = self.ask("kms", &format!("TrentService.{operation}"), body);
+        answer.unwrap()
+    }
+
+    /// A call of Secrets Manager by somebody else; `Err` is what it says.
+    pub fn secrets(&self, operation: &str, body: &serde_json::Value) -> Result<String, String> {
+        let operation = format!("secretsmanager.{operation}");
+        self.ask("secretsmanager", &operation, &body.to_string())
+    }
+
+    fn ask(&self, service: &str, operation: &str, body: &str) -> Result<String, String> {
+        let script = "import sys, urllib.request as u, urllib.error as e\n\
+            request = u.Request(sys.argv[1], sys.argv[3].encode(), {'X-Amz-Target': sys.argv[2],\
             'Content-Type': 'application/x-amz-json-1.1',\
-            'Authorization': 'AWS4-HMAC-SHA256 Credential=id/20260101/eu-central-1/kms/aws4_request, SignedHeaders=host, Signature=0'})\n\
-            print(u.urlopen(request).read().decode())";
-        let arguments = ["-c", script, &self.endpoint, operation, body];
+            'Authorization': 'AWS4-HMAC-SHA256 Credential=id/20260101/eu-central-1/' + sys.argv[4] + '/aws4_request, SignedHeaders=host, Signature=0'})\n\
+            try: print(u.urlopen(request).read().decode())\n\
+            except e.HTTPError as error: sys.exit(error.read().decode())";
+        let arguments = ["-c", script, &self.endpoint, operation, body, service];
         let output = Command::new("python3").args(arguments).output().unwrap();
-        assert!(
-            output.status.success(),
-            "{}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-        String::from_utf8(output.stdout).unwrap()
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        Ok(String::from_utf8(output.stdout).unwrap())
     }
 
     /// A new key; its id.

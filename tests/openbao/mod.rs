@@ -205,6 +205,11 @@ impl OpenBao {
         serde_json::from_slice(&answer).unwrap_or_default()
     }
 
+    /// Root's token.
+    pub fn root_token(&self) -> &str {
+        &self.root
+    }
+
     /// One request in plaintext.
     pub fn exchange(
         &self,

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::duration::GoDuration;
 use super::encryption::SecretKeyRef;
+use super::export::{Export, ExportStatus};
 use super::issuer::KeyAlgorithm;
 use super::revocation::RevocationReason;
 
@@ -86,6 +87,10 @@ pub struct TikvClientCertificateSpec {
     /// The same as PKCS#12 too, which Java reads: `keystore.p12` and `truststore.p12`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pkcs12: Option<Pkcs12>,
+    /// Copies of certificate, key and CA outside of the Kubernetes cluster, in PEM, that are kept in step. What goes wrong there holds up nothing here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8))]
+    pub export: Vec<Export>,
     /// Why this client may not use the cluster any more: every certificate that was issued for it is revoked, and it gets none while this
     /// is written here. Taking it away is a new certificate, not the old one back. Deleting this object revokes too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -146,7 +151,8 @@ pub struct TikvClientCertificateStatus {
     /// Generation of the spec that this status answers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready`: a valid certificate is in the Secret, and TiKV admits its name.
+    /// `Ready`: a valid certificate is in the Secret, and TiKV admits its name. `Exported`, where copies are asked for: each holds what the
+    /// Secret holds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
@@ -181,6 +187,9 @@ pub struct TikvClientCertificateStatus {
     /// Certificates that were issued for this object and have not ended.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub issued: Vec<IssuedCertificate>,
+    /// Copies outside of the Kubernetes cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exports: Vec<ExportStatus>,
     /// The certificate that is about to be in the Secret. Written before the Secret is, so that nothing is handed out that could not
     /// be revoked; however often the writing of the Secret fails, it has this serial number.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -7,6 +7,7 @@ mod clients;
 mod cluster;
 mod duration;
 mod encryption;
+mod export;
 mod issuer;
 mod master_key;
 mod pkcs11;
@@ -36,6 +37,10 @@ pub use duration::{GoDuration, InvalidDuration};
 pub use encryption::{
     AwsKms, AzureKeyVault, Encryption, FileMasterKey, GcpKms, GcpVendor, MasterKey, Reencryption,
     ReencryptionLimits, ReencryptionMode, ReencryptionPolicy, SecretKeyRef, SecretRef,
+};
+pub use export::{
+    AwsSecretsManager, DeletionPolicy, Export, ExportStatus, ExportedSet, SetExport, TargetChoice,
+    TargetKind, VaultKv,
 };
 pub use issuer::{
     CertManagerIssuer, CertManagerRef, Issuer, IssuerChoice, IssuerKind, KeyAlgorithm, KmsIssuer,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::duration::GoDuration;
 use super::encryption::ReencryptionPolicy;
+use super::export::TargetKind;
 use super::issuer::{IssuerKind, KeyAlgorithm};
 use super::security::Environment;
 use crate::api::method::Method;
@@ -76,6 +77,10 @@ pub struct TlsPolicy {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4))]
     pub key_algorithms: Option<Vec<KeyAlgorithm>>,
+    /// Allowed kinds of targets in `tls.export`; empty: none. Absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 2))]
+    pub export_targets: Option<Vec<TargetKind>>,
 }
 
 /// What `encryption` must satisfy.

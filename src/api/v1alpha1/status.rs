@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::authority::CertificateAuthorityStatus;
 use super::clients::TrustStatus;
+use super::export::ExportStatus;
 use super::revocation::RevocationStatus;
 use super::rotation::{KeyRing, RotationStatus};
 use crate::api::method::Method;
@@ -29,7 +30,9 @@ pub mod condition {
     pub const BLOCKED: &str = "Blocked";
     /// Somebody else changed or deleted what this operator made, and it is not put back yet. True is bad.
     pub const DRIFT: &str = "Drift";
-    /// All types, in the order in which they are shown.
+    /// Every copy outside of the cluster holds what its Secret holds. Only where copies are asked for.
+    pub const EXPORTED: &str = "Exported";
+    /// All types that are always there, in the order in which they are shown.
     pub const ALL: [&str; 8] = [
         READY,
         CERTIFICATES_READY,
@@ -86,6 +89,9 @@ pub struct TikvSecurityStatus {
     /// The certificates of the CA in the namespaces of `tls.trust`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub trust: Vec<TrustStatus>,
+    /// Copies of sets outside of the Kubernetes cluster.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub exports: Vec<ExportStatus>,
     /// Revoked certificates, those that the cluster may still accept first, then the newest; at most 50. All are in the ConfigMap `X-crl`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub revocations: Vec<RevocationStatus>,

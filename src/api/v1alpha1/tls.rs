@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::authority::CaRotationPolicy;
 use super::clients::{ClientPolicy, Trust};
 use super::duration::GoDuration;
+use super::export::SetExport;
 use super::issuer::{Issuer, KeyAlgorithm};
 use super::revocation::RevocationPolicy;
 
@@ -56,6 +57,10 @@ pub struct Tls {
     /// waited for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revocation: Option<RevocationPolicy>,
+    /// Copies of sets outside of the Kubernetes cluster, with their keys, that are kept in step. What goes wrong there holds up nothing here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 16))]
+    pub export: Vec<SetExport>,
 }
 
 fn duration() -> GoDuration {

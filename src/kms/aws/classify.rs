@@ -10,22 +10,7 @@ pub(super) fn classify<E>(key: &str, error: &SdkError<E, HttpResponse>) -> KmsEr
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
 {
-    let (class, message) = match error {
-        SdkError::ServiceError(answer) => {
-            let status = answer.raw().status().as_u16();
-            let (code, said) = (answer.err().code(), answer.err().message());
-            (of_answer(status, code), words(status, code, said))
-        }
-        SdkError::ResponseError(answer) => {
-            let status = answer.raw().status().as_u16();
-            (of_answer(status, None), words(status, None, None))
-        }
-        SdkError::TimeoutError(_) => (Class::Unavailable, "it timed out".to_owned()),
-        other => {
-            let chain = DisplayErrorContext(other).to_string();
-            (of_dispatch(&chain), plain(&chain))
-        }
-    };
+    let (class, message) = told(error);
     // KMSInvalidStateException has many reasons; only its words tell this one.
     let deleted = class == Class::Disabled && message.contains("pending deletion");
     KmsError {
@@ -41,10 +26,36 @@ where
     }
 }
 
+/// Class and words of the failure of one request to whichever service.
+pub(crate) fn told<E>(error: &SdkError<E, HttpResponse>) -> (Class, String)
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    match error {
+        SdkError::ServiceError(answer) => {
+            let status = answer.raw().status().as_u16();
+            let (code, said) = (answer.err().code(), answer.err().message());
+            (of_answer(status, code), words(status, code, said))
+        }
+        SdkError::ResponseError(answer) => {
+            let status = answer.raw().status().as_u16();
+            (of_answer(status, None), words(status, None, None))
+        }
+        SdkError::TimeoutError(_) => (Class::Unavailable, "it timed out".to_owned()),
+        other => {
+            let chain = DisplayErrorContext(other).to_string();
+            (of_dispatch(&chain), plain(&chain))
+        }
+    }
+}
+
 fn of_answer(status: u16, code: Option<&str>) -> Class {
     match code.unwrap_or_default() {
         "AccessDeniedException"
         | "AccessDenied"
+        // Secrets Manager, of the key that it encrypts with.
+        | "DecryptionFailure"
+        | "EncryptionFailure"
         | "ExpiredTokenException"
         | "IncompleteSignature"
         | "IncompleteSignatureException"
@@ -60,9 +71,10 @@ fn of_answer(status: u16, code: Option<&str>) -> Class {
         "IncorrectKeyException" | "InvalidCiphertextException" | "InvalidKeyUsageException" => {
             Class::WrongKey
         }
-        "NotFoundException" => Class::NotFound,
+        "NotFoundException" | "ResourceNotFoundException" => Class::NotFound,
         "DisabledException" | "KMSInvalidStateException" => Class::Disabled,
         "DependencyTimeoutException"
+        | "InternalServiceError"
         | "KMSInternalException"
         | "KeyUnavailableException"
         | "LimitExceededException"
@@ -105,7 +117,7 @@ fn words(status: u16, code: Option<&str>, message: Option<&str>) -> String {
     match (code, message) {
         (Some(code), Some(message)) => format!("{code}: {message}"),
         (Some(code), None) => code.to_owned(),
-        (None, _) => format!("HTTP status {status} without the error code of AWS KMS"),
+        (None, _) => format!("HTTP status {status} without the error code of AWS"),
     }
 }
 

@@ -11,7 +11,7 @@ use aws_config::meta::region::RegionProviderChain;
 use aws_config::profile::region::ProfileFileRegionProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region};
+use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_kms::Client;
 use aws_sdk_kms::config::Credentials;
 use aws_sdk_kms::primitives::Blob;
@@ -20,10 +20,11 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 
 use self::classify::classify;
+pub(crate) use self::classify::told;
 pub use self::sign::AwsSigning;
 use super::error::{Class, KmsError, Service};
 use super::provider::{DataKey, Kms};
-use super::rest;
+use super::rest::{self, Failure};
 use crate::crypto::secret::SecretBytes;
 
 /// As TiKV: when neither configuration nor environment nor profile names one (facts, encryption at rest §1.2).
@@ -64,6 +65,37 @@ impl fmt::Debug for StaticCredentials {
     }
 }
 
+/// How a service of AWS is reached.
+pub(crate) async fn sdk_config(
+    region: Option<&str>,
+    endpoint: Option<&str>,
+    credentials: Option<&StaticCredentials>,
+) -> Result<SdkConfig, Failure> {
+    // Without them the SDK ends the process.
+    drop(rest::system_roots()?);
+    let region = region.map(|region| Region::new(region.to_owned()));
+    let region = RegionProviderChain::first_try(region)
+        .or_else(EnvironmentVariableRegionProvider::new())
+        .or_else(ProfileFileRegionProvider::new())
+        .or_else(Region::from_static(DEFAULT_REGION));
+    let timeouts = TimeoutConfig::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .operation_timeout(TRY_TIMEOUT)
+        .build();
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .region(region)
+        .timeout_config(timeouts)
+        // Whoever asks knows which failures pass by themselves.
+        .retry_config(RetryConfig::disabled());
+    if let Some(endpoint) = endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    if let Some(StaticCredentials(credentials)) = credentials {
+        loader = loader.credentials_provider(credentials.clone());
+    }
+    Ok(loader.load().await)
+}
+
 /// A symmetric key in AWS KMS.
 #[derive(Clone, Debug)]
 pub struct AwsKms {
@@ -78,30 +110,11 @@ impl AwsKms {
 
     /// A client of its own for each request: requests are rare, credentials and certificates may have changed in between.
     async fn client(&self) -> Result<Client, KmsError> {
-        // Without them the SDK ends the process.
-        drop(rest::system_roots().map_err(|failure| self.error(failure.class, &failure.message))?);
         let settings = &self.settings;
-        let region = settings.region.clone().map(Region::new);
-        let region = RegionProviderChain::first_try(region)
-            .or_else(EnvironmentVariableRegionProvider::new())
-            .or_else(ProfileFileRegionProvider::new())
-            .or_else(Region::from_static(DEFAULT_REGION));
-        let timeouts = TimeoutConfig::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .operation_timeout(TRY_TIMEOUT)
-            .build();
-        let mut loader = aws_config::defaults(BehaviorVersion::latest())
-            .region(region)
-            .timeout_config(timeouts)
-            // `kms::retry` knows which failures pass by themselves.
-            .retry_config(RetryConfig::disabled());
-        if let Some(endpoint) = &settings.endpoint {
-            loader = loader.endpoint_url(endpoint);
-        }
-        if let Some(StaticCredentials(credentials)) = &settings.credentials {
-            loader = loader.credentials_provider(credentials.clone());
-        }
-        Ok(Client::new(&loader.load().await))
+        let (region, endpoint) = (settings.region.as_deref(), settings.endpoint.as_deref());
+        let config = sdk_config(region, endpoint, settings.credentials.as_ref()).await;
+        let config = config.map_err(|failure| self.error(failure.class, &failure.message))?;
+        Ok(Client::new(&config))
     }
 
     async fn ask_description(&self) -> Result<(), KmsError> {

@@ -16,6 +16,7 @@ use kube::ResourceExt as _;
 use kube::core::PartialObjectMeta;
 
 use super::error::Error;
+use super::export;
 use super::metrics::ClientLife;
 use super::objects::Objects;
 use super::reconcile::Context;
@@ -78,8 +79,12 @@ async fn step(
         )
         .await?;
     }
+    let owner = export::Owner { resource, objects };
     if resource.metadata.deletion_timestamp.is_some() {
         report::events(&context.recorder, resource, &plan.events).await;
+        if export::carry_out(context, &owner, &plan.exports).await {
+            return Ok(SOON);
+        }
         // Its Secret goes with it, by Kubernetes' own hand.
         if plan.hold == Some(false) {
             objects
@@ -97,6 +102,13 @@ async fn step(
     };
     let (namespace, name) = (objects.namespace(), objects.owner());
     context.metrics.client(namespace, name, ready, &life);
+    context
+        .metrics
+        .client_exported(namespace, name, &plan.status);
+    let uid = resource.uid().unwrap_or_default();
+    let told = plan.status.exports.clone();
+    let wanted = |place: &str| told.iter().any(|one| one.target == place);
+    context.exports.keep(&uid, wanted);
     let mut status = plan.status;
     let made = match &plan.action {
         Some(action) => {
@@ -129,6 +141,10 @@ async fn step(
             "writing the Secret of a client certificate"
         );
         write::write(objects, resource, action, made?).await?;
+    }
+    // Last of all: whoever does not answer there holds up nothing here.
+    if export::carry_out(context, &owner, &plan.exports).await {
+        return Ok(SOON);
     }
     Ok(Duration::try_from(plan.requeue).unwrap_or(SOON).max(SOON))
 }

@@ -47,6 +47,7 @@ pub(super) async fn observe(
         secret: None,
         password: PasswordState::Usable,
         revoked: Stored::Absent,
+        exports: context.exports.known(&resource.uid().unwrap_or_default()),
     };
     let stored: Option<Secret> = objects.get(&request::secret_name(resource)).await?;
     let password = password(objects, resource, stored.as_ref()).await?;

@@ -55,6 +55,7 @@ pub(super) async fn observe(
     let not_issued = context
         .issuers
         .not_issued(&resource.uid().unwrap_or_default(), jiff::Timestamp::now());
+    let exports = context.exports.known(&resource.uid().unwrap_or_default());
     let master_key = master_key::prove(context, objects, &resource).await?;
     let other_keys =
         master_key::prove_configured(context, objects, &resource, agent_config.as_ref()).await?;
@@ -92,6 +93,7 @@ pub(super) async fn observe(
         issuer,
         not_issued,
         bundles,
+        exports,
         agent_config,
         volumes: volumes
             .into_iter()

@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::Resource as _;
 
+mod export;
 pub mod policy;
 pub mod request;
 pub mod revoke;
@@ -18,6 +19,7 @@ mod tests;
 
 use super::action::Note;
 use super::desired::Blocker;
+use super::export::{Exports, Job, Known};
 use super::names::{Part, authority_secret};
 use super::objects::annotation;
 use super::observed::{AuthorityFacts, SecretContent, SecretFacts, same_ca};
@@ -49,6 +51,8 @@ pub struct ClientObserved {
     pub password: PasswordState,
     /// What is revoked of that cluster's certificates.
     pub revoked: Stored,
+    /// What is remembered of copies outside of the Kubernetes cluster, by place.
+    pub exports: BTreeMap<String, Known>,
 }
 
 /// The Secret of a client certificate, without what is secret in it.
@@ -111,6 +115,8 @@ pub struct ClientPlan {
     pub revoke: Vec<Entry>,
     /// What is written, if anything.
     pub action: Option<ClientAction>,
+    /// Copies outside of the Kubernetes cluster that are to be looked at, when all else is done.
+    pub exports: Vec<Job>,
     /// Status to store; the same as before means no write.
     pub status: TikvClientCertificateStatus,
     /// What a person following along should read.
@@ -155,7 +161,8 @@ pub fn plan(observed: &ClientObserved, now: Timestamp) -> ClientPlan {
         return leave(observed, now);
     }
     let decided = decide(observed, now);
-    let status = status::status(observed, decided.as_ref(), now);
+    let exports = export::decide(observed, Some(decided.as_ref()), now);
+    let status = status::status(observed, decided.as_ref(), &exports, now);
     let events = status::events(observed, decided.as_ref(), &status);
     let requeue = match &decided {
         Ok(decision) if decision.action.is_some() => SignedDuration::from_secs(1),
@@ -168,12 +175,16 @@ pub fn plan(observed: &ClientObserved, now: Timestamp) -> ClientPlan {
         // What is missing is in objects that are watched, but for namespaces and their labels.
         Err(_) => SignedDuration::from_mins(1),
     };
+    let requeue = exports
+        .next
+        .map_or(requeue, |at| requeue.min(until(Some(at), now)));
     let revoke = revoke::due(observed, now);
     let issued = decided.is_ok() || !revoke::valid(observed, now).is_empty();
     ClientPlan {
         hold: (issued && !revoke::is_held(&observed.resource)).then_some(true),
         revoke,
         action: decided.ok().and_then(|decision| decision.action),
+        exports: exports.jobs,
         status,
         events,
         requeue,
@@ -186,6 +197,7 @@ fn leave(observed: &ClientObserved, now: Timestamp) -> ClientPlan {
         hold: None,
         revoke: Vec::new(),
         action: None,
+        exports: Vec::new(),
         status: observed.resource.status.clone().unwrap_or_default(),
         events: Vec::new(),
         requeue: SignedDuration::from_mins(1),
@@ -193,10 +205,19 @@ fn leave(observed: &ClientObserved, now: Timestamp) -> ClientPlan {
     if !revoke::is_held(&observed.resource) {
         return plan;
     }
+    let Exports {
+        jobs,
+        statuses,
+        next,
+        ..
+    } = export::decide(observed, None, now);
+    plan.exports = jobs;
+    plan.requeue = next.map_or(plan.requeue, |at| plan.requeue.min(until(Some(at), now)));
     match revoke::farewell(observed, now) {
         revoke::Farewell::Go(entries) => {
             plan.revoke = entries;
-            plan.hold = Some(false);
+            // Copies that are to go with it go first: nobody would know of them any more.
+            plan.hold = statuses.is_empty().then_some(false);
         }
         revoke::Farewell::Wait(why) => plan.events.push(Note {
             warning: true,

@@ -7,11 +7,13 @@ use super::{ClientContent, ClientObserved, Decision, own, request, revoke};
 use crate::api::v1alpha1::{TikvClientCertificateStatus, condition, reason};
 use crate::plan::action::Note;
 use crate::plan::desired::Blocker;
+use crate::plan::export::Exports;
 
 /// The whole status.
 pub(super) fn status(
     observed: &ClientObserved,
     decided: Result<&Decision, &Blocker>,
+    exports: &Exports,
     now: Timestamp,
 ) -> TikvClientCertificateStatus {
     let now = Timestamp::from_second(now.as_second()).unwrap_or(now);
@@ -20,18 +22,19 @@ pub(super) fn status(
     let (ready, why, message) = verdict(observed, decided);
     let mut status = TikvClientCertificateStatus {
         observed_generation: resource.metadata.generation,
-        conditions: vec![stamp(
-            &before,
-            ready,
-            why,
-            message,
-            resource.metadata.generation,
-            now,
-        )],
+        conditions: vec![stamp(&before, condition::READY, (ready, why, message), now)],
+        exports: exports.statuses.clone(),
         issued: revoke::valid(observed, now),
         reserved: revoke::reserved(observed, now),
         ..TikvClientCertificateStatus::default()
     };
+    if let Some(verdict) = exports.verdict.clone() {
+        let exported = stamp(&before, condition::EXPORTED, verdict, now);
+        status.conditions.push(exported);
+    }
+    for one in &mut status.conditions {
+        one.observed_generation = resource.metadata.generation;
+    }
     if let Some(security) = &observed.security {
         status.pd_endpoints = security
             .status
@@ -134,23 +137,21 @@ pub(super) fn events(
 
 fn stamp(
     before: &TikvClientCertificateStatus,
-    good: bool,
-    reason: &str,
-    message: String,
-    generation: Option<i64>,
+    kind: &str,
+    (good, reason, message): (bool, &str, String),
     now: Timestamp,
 ) -> Condition {
     let status = if good { "True" } else { "False" };
     let known = before
         .conditions
         .iter()
-        .find(|one| one.type_ == condition::READY && one.status == status);
+        .find(|one| one.type_ == kind && one.status == status);
     Condition {
-        type_: condition::READY.to_owned(),
+        type_: kind.to_owned(),
         status: status.to_owned(),
         reason: reason.to_owned(),
         message,
-        observed_generation: generation,
+        observed_generation: None,
         last_transition_time: known.map_or(Time(now), |one| one.last_transition_time.clone()),
     }
 }

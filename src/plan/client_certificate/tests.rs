@@ -111,6 +111,7 @@ fn asked(spec: Value, tls: Value) -> ClientObserved {
         secret: None,
         password: PasswordState::Usable,
         revoked: Stored::Absent,
+        exports: std::collections::BTreeMap::new(),
     }
 }
 

@@ -25,6 +25,31 @@ fn said(demands: Value) -> Option<String> {
 }
 
 #[test]
+fn a_copy_goes_only_where_it_may() {
+    let mut world = World::new(spec(), false);
+    let export = json!([{"awsSecretsManager": {"name": "x", "region": "eu-central-1"}}]);
+    world.seen.resource.spec.tls.as_mut().unwrap().export = serde_json::from_value(export).unwrap();
+    for (allowed, message) in [
+        (json!(["vault", "awsSecretsManager"]), None),
+        (
+            json!(["vault"]),
+            Some("spec.tls.export is awsSecretsManager, allowed: vault"),
+        ),
+        (
+            json!([]),
+            Some("spec.tls.export is awsSecretsManager, allowed: none"),
+        ),
+    ] {
+        let demands = json!({"tls": {"exportTargets": allowed}});
+        world.seen.policies = vec![policy("p", demands)];
+        let said = satisfied(&world.seen).err().map(|blocker| blocker.message);
+        let message = message.map(|message| format!("TikvSecurityPolicy p: {message}"));
+        assert_eq!(said, message);
+    }
+    assert_eq!(said(json!({"tls": {"exportTargets": []}})), None);
+}
+
+#[test]
 fn each_demand_is_made_with_what_was_found_and_what_is_allowed() {
     for (demands, message) in [
         (json!({}), None),
