@@ -12,8 +12,9 @@ from lib.cluster import packages
 from lib.console import Failure, run_logged
 
 STAND_INS = settings.E2E / "standins"
+REAL_CLIENT = settings.E2E / "clients" / "rust"
 # One build at a time in a package: a second one would only wait for cargo's own lock, and write into the same log.
-_BUILDING = {settings.REPOSITORY: threading.Lock(), STAND_INS: threading.Lock()}
+_BUILDING = {place: threading.Lock() for place in (settings.REPOSITORY, STAND_INS, REAL_CLIENT)}
 
 
 def operator() -> Path:
@@ -42,6 +43,13 @@ def stand_in(binary: str) -> Path:
     command = ["nice", "cargo", "build", "--release", "--locked", "--bin", binary]
     _build(command, STAND_INS, binary, {})
     return _target(STAND_INS) / "release" / binary
+
+
+def real_client() -> Path:
+    """An application with the crate tikv-client."""
+    name = "tikv-security-real-client"
+    _build(["nice", "cargo", "build", "--release", "--locked"], REAL_CLIENT, name, {})
+    return _target(REAL_CLIENT) / "release" / name
 
 
 def _build(command: "list[str]", directory: Path, what: str, extra: dict[str, str]) -> None:

@@ -12,7 +12,7 @@ from typing import Callable, Optional
 from lib import settings
 from lib.cluster.packages import BUSYBOX
 from lib.console import Failure
-from lib.images import acme, cargo, hsm, moto, openbao, tools
+from lib.images import acme, cargo, clients, hsm, moto, openbao, tools
 from lib.images.archive import Image, write
 from lib.images.libraries import closure
 
@@ -96,6 +96,7 @@ CATALOGUE = {
         Entry("tikv", "tikv-standin:e2e", "TIKV_IMAGE", _program("TIKV_BIN", "tikv-server")),
         Entry("pd", "pd-standin:e2e", "PD_IMAGE", _program("PD_BIN", "pd-server")),
         Entry("client", "kv-client:e2e", "CLIENT_IMAGE", _program("CLIENT_BIN", "kv-client")),
+        Entry("real-clients", "real-clients:e2e", "REAL_CLIENTS_IMAGE", clients.pack),
         Entry("vault", "openbao:e2e", "VAULT_IMAGE", _vault),
         Entry("acme", "step-ca:e2e", "ACME_IMAGE", acme.pack),
         Entry("moto", "moto:e2e", "MOTO_IMAGE", moto.make),

@@ -1,4 +1,4 @@
-"""A pod of its own that sees the volume of a store, as TiKV's user and with no more rights than TiKV."""
+"""A pod of its own that sees the volume of a store or a Secret, as TiKV's user and with no more rights than TiKV."""
 
 from typing import Any, Optional
 
@@ -9,10 +9,15 @@ from lib.images.catalogue import image_name
 OWNER = 1000
 
 
-def start(namespace: str, claim: str, name: str, image: str, command: list[str], secret: Optional[str] = None) -> None:
-    """Starts it; the volume is at `/volume`, and the Secret, when one is named, at `/secret`."""
-    mounts: list[dict[str, Any]] = [{"name": "volume", "mountPath": "/volume"}]
-    volumes: list[dict[str, Any]] = [{"name": "volume", "persistentVolumeClaim": {"claimName": claim}}]
+def start(
+    namespace: str, claim: Optional[str], name: str, image: str, command: list[str], secret: Optional[str] = None
+) -> None:
+    """Starts it; the volume, when one is named, is at `/volume`, and so is the Secret at `/secret`."""
+    mounts: list[dict[str, Any]] = []
+    volumes: list[dict[str, Any]] = []
+    if claim:
+        mounts.append({"name": "volume", "mountPath": "/volume"})
+        volumes.append({"name": "volume", "persistentVolumeClaim": {"claimName": claim}})
     if secret:
         mounts.append({"name": "secret", "mountPath": "/secret", "readOnly": True})
         volumes.append({"name": "secret", "secret": {"secretName": secret}})
