@@ -84,14 +84,14 @@ class Acme:
 
 
 def _names(key: str) -> str:
-    zones = "".join(f"  - {{domain: {zone}, file: /config/{zone}.zone, acl: operator}}\n" for zone in ZONES)
+    zones = "".join(f"  - domain: {zone}\n    file: /config/{zone}.zone\n    acl: operator\n" for zone in ZONES)
     return (
         "server:\n  rundir: /state\n  listen: 0.0.0.0@5353\n"
         "database:\n  storage: /state\n"
-        "log:\n  - {target: stderr, any: info}\n"
-        f"key:\n  - {{id: {KEY}, algorithm: hmac-sha256, secret: '{key}'}}\n"
-        f"acl:\n  - {{id: operator, key: {KEY}, action: update, update-type: [TXT]}}\n"
-        "template:\n  - {id: default, storage: /state, zonefile-sync: -1}\n"
+        "log:\n  - target: stderr\n    any: info\n"
+        f"key:\n  - id: {KEY}\n    algorithm: hmac-sha256\n    secret: {key}\n"
+        f"acl:\n  - id: operator\n    key: {KEY}\n    action: update\n    update-type: [TXT]\n"
+        "template:\n  - id: default\n    storage: /state\n    zonefile-sync: -1\n"
         f"zone:\n{zones}"
     )
 
