@@ -81,7 +81,9 @@ def _ended(context: Context, language: str, name: str, secret: str) -> "tuple[st
     phase = visitor.phase(context.namespace, name)
     log = kube.kubectl("logs", name, f"--namespace={context.namespace}")
     visitor.stop(context.namespace, name)
-    return phase, log
+    # client-go's own log is beside it.
+    own = [line for line in log.splitlines() if not line.startswith("[")]
+    return phase, "; ".join(own)
 
 
 def _status(context: Context) -> "dict[str, Any]":
