@@ -19,7 +19,7 @@ use crate::api::report::{Finding, Severity};
 use crate::tikv::debug_service::{ColumnFamily, DebugError, DebugService};
 use crate::tikv::http::Endpoint;
 use crate::tls::client::{self, ClientError};
-use crate::tls::parse::parse_one;
+use crate::tls::parse::{CertificateInfo, parse_one};
 
 /// Passes over all column families before a person must look: errors of a compaction are known to TiKV's log alone.
 const PASSES: u32 = 3;
@@ -275,20 +275,14 @@ impl Compactor {
         self.board.compaction(Some(memory.report.clone()));
     }
 
-    /// TiKV under a name that it has as well: the agent's own certificate has the same ones. `localhost` where an issuer gives that.
+    /// TiKV under a name that its certificate has.
     fn endpoint(&self) -> Result<Endpoint, Failure> {
         let endpoint = self.tikv.endpoint.clone();
         if !self.tikv.tls {
             return Ok(endpoint);
         }
-        let own = parse_one(&read(&self.identity)?.certificate).map(|leaf| leaf.dns);
-        let own = own.unwrap_or_default();
-        if own.is_empty() || own.contains(&endpoint.name) {
-            return Ok(endpoint);
-        }
-        let name = own
-            .iter()
-            .find(|name| name.contains('.') && !name.starts_with("*."));
+        let own = parse_one(&read(&self.identity)?.certificate).ok();
+        let name = own.and_then(|own| shared_name(&own, &endpoint.name));
         Ok(match name {
             Some(name) => endpoint.named(name),
             None => endpoint,
@@ -301,6 +295,18 @@ impl Compactor {
         }
         Ok(Some(client::grpc(&read(&self.identity)?)?))
     }
+}
+
+/// A name that the store's certificate has, when it lacks the `usual` one because its CA can not check that: the agent's own has the same ones, but
+/// for the common name.
+fn shared_name(own: &CertificateInfo, usual: &str) -> Option<String> {
+    if own.dns.contains(usual) {
+        return None;
+    }
+    let shared = |name: &&String| {
+        !name.starts_with("*.") && Some(name.as_str()) != own.common_name.as_deref()
+    };
+    own.dns.iter().find(shared).cloned()
 }
 
 fn finding(failure: &Failure) -> Finding {

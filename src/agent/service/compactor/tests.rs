@@ -274,3 +274,35 @@ async fn what_does_not_help_is_given_up() {
     assert_eq!(error.code, "CompactionIncomplete");
     assert_eq!(case.calls().len(), 1 + 3 * FAMILIES.len());
 }
+
+#[test]
+fn a_store_is_dialled_by_a_name_that_its_certificate_has_too() {
+    use super::shared_name;
+    use crate::api::v1alpha1::KeyAlgorithm;
+    use crate::tls::authority::Authority;
+    use crate::tls::leaf::LeafSpec;
+    use crate::tls::parse::parse_one;
+    let now = Timestamp::now();
+    let day = jiff::SignedDuration::from_hours(24);
+    let ca = Authority::generate("ca", now, day * 2).unwrap();
+    let own = |dns: &[&str]| {
+        let spec = LeafSpec {
+            common_name: "agent.demo.tikv.tikv-security".to_owned(),
+            dns: dns.iter().map(|name| (*name).to_owned()).collect(),
+            ips: std::iter::empty().collect(),
+            duration: day,
+            key: KeyAlgorithm::EcdsaP256,
+        };
+        parse_one(ca.issue(&spec, now).unwrap().certificate_pem.as_bytes()).unwrap()
+    };
+    let usual = own(&["localhost", "demo-tikv.tikv.svc"]);
+    assert_eq!(shared_name(&usual, "localhost"), None);
+    // The common name is the agent's alone, and a wildcard is no name to dial.
+    let checked = own(&[
+        "*.peer.tikv.svc",
+        "agent.demo.tikv.tikv-security",
+        "demo-tikv.tikv.svc",
+    ]);
+    let name = shared_name(&checked, "localhost");
+    assert_eq!(name.as_deref(), Some("demo-tikv.tikv.svc"));
+}
