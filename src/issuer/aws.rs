@@ -3,12 +3,11 @@
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
+use super::remote::of_public_key;
 use super::{IssuerClass, IssuerError, KeySigner, Signing, SigningKey};
-use crate::api::v1alpha1::KeyAlgorithm;
 use crate::kms::aws::{AwsKms, AwsSigning};
 use crate::kms::{Class, KmsError};
 use crate::tls::authority::RemoteAlgorithm;
-use crate::tls::parse::key_algorithm;
 
 /// A key that signs in AWS KMS.
 pub struct AwsSigner {
@@ -66,25 +65,7 @@ impl KeySigner for AwsSigner {
         async move {
             let public_key = self.key.public_key().await;
             let public_key = public_key.map_err(|error| self.failed(&error))?;
-            let algorithm = match key_algorithm(&public_key) {
-                Some(KeyAlgorithm::EcdsaP256) => RemoteAlgorithm::EcdsaP256,
-                Some(KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096) => {
-                    RemoteAlgorithm::Rsa
-                }
-                None => {
-                    let message = "the key is neither RSA nor on the curve P-256, which alone every TiKV takes";
-                    return Err(IssuerError {
-                        issuer: self.name.clone(),
-                        class: IssuerClass::Malformed,
-                        message: message.to_owned(),
-                        remedy: KIND,
-                    });
-                }
-            };
-            Ok(SigningKey {
-                public_key,
-                algorithm,
-            })
+            of_public_key(&self.name, public_key, KIND)
         }
         .boxed()
     }

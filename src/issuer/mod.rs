@@ -2,6 +2,8 @@
 
 pub mod acme;
 mod aws;
+mod azure;
+mod gcp;
 mod own;
 mod pkcs11;
 mod remote;
@@ -13,6 +15,8 @@ use futures::future::BoxFuture;
 use jiff::{SignedDuration, Timestamp};
 
 pub use self::aws::AwsSigner;
+pub use self::azure::AzureSigner;
+pub use self::gcp::GcpSigner;
 pub use self::own::{CaFiles, OwnCa, SelfSigning, checked};
 pub use self::pkcs11::HsmSigner;
 pub use self::remote::{KeySigner, RemoteCa, Signing, SigningKey};

@@ -6,10 +6,12 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use super::own::issue;
-use super::{IssuedCa, Issuer, IssuerError, NewCa, Order};
+use super::{IssuedCa, Issuer, IssuerClass, IssuerError, NewCa, Order};
+use crate::api::v1alpha1::KeyAlgorithm;
 use crate::tls::anchor::CaCertificates;
 use crate::tls::authority::{Authority, IssueError, RemoteAlgorithm, RemoteKey};
 use crate::tls::leaf::IssuedLeaf;
+use crate::tls::parse::key_algorithm;
 
 /// A key that signs, behind a service.
 pub trait KeySigner: Send + Sync {
@@ -29,6 +31,34 @@ pub struct SigningKey {
     pub public_key: Vec<u8>,
     /// How it signs.
     pub algorithm: RemoteAlgorithm,
+}
+
+/// How a public key signs; `remedy` for one that no TiKV would take.
+pub(super) fn of_public_key(
+    issuer: &str,
+    public_key: Vec<u8>,
+    remedy: &'static str,
+) -> Result<SigningKey, IssuerError> {
+    let algorithm = match key_algorithm(&public_key) {
+        Some(KeyAlgorithm::EcdsaP256) => RemoteAlgorithm::EcdsaP256,
+        Some(KeyAlgorithm::Rsa2048 | KeyAlgorithm::Rsa3072 | KeyAlgorithm::Rsa4096) => {
+            RemoteAlgorithm::Rsa
+        }
+        None => {
+            let message =
+                "the key is neither RSA nor on the curve P-256, which alone every TiKV takes";
+            return Err(IssuerError {
+                issuer: issuer.to_owned(),
+                class: IssuerClass::Malformed,
+                message: message.to_owned(),
+                remedy,
+            });
+        }
+    };
+    Ok(SigningKey {
+        public_key,
+        algorithm,
+    })
 }
 
 /// A CA with such a key.

@@ -7,6 +7,7 @@
 pub mod aws;
 pub mod azure;
 mod blocking;
+mod der;
 mod envelope;
 mod error;
 mod file_key;

@@ -6,6 +6,8 @@ use std::sync::{Arc, Mutex};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use openssl::asn1::Asn1Time;
+use openssl::bn::{BigNum, BigNumContext};
+use openssl::ecdsa::EcdsaSig;
 use openssl::encrypt::{Decrypter, Encrypter};
 use openssl::hash::MessageDigest;
 use openssl::pkcs12::Pkcs12;
@@ -21,6 +23,8 @@ use zeroize::Zeroizing;
 use super::tape::Tape;
 use super::{Asked, Said, Standin, Weather, claims, html, serve};
 
+/// The version of every key that signs.
+pub const VERSION: &str = "0123456789abcdef0123456789abcdef";
 pub const SECRET: &str = "of-the-application";
 const CLIENT: &str = "11111111-1111-1111-1111-111111111111";
 
@@ -36,6 +40,8 @@ struct State {
     weather: Weather,
     /// Versions by key; the last one is current.
     keys: BTreeMap<String, Vec<PKey<Private>>>,
+    /// Keys with the one version that signs.
+    signing: BTreeMap<String, PKey<Private>>,
     certificate: X509,
 }
 
@@ -46,6 +52,7 @@ impl Azure {
         let state = Arc::new(Mutex::new(State {
             weather: Weather::Fair,
             keys: keys.into(),
+            signing: BTreeMap::new(),
             certificate: certificate.clone(),
         }));
         let (looks, works) = (state.clone(), state.clone());
@@ -62,6 +69,12 @@ impl Azure {
             key,
             certificate,
         }
+    }
+
+    /// A key whose version [`VERSION`] may sign.
+    pub fn new_signing(&self, name: &str, key: PKey<Private>) {
+        let mut state = self.state.lock().unwrap();
+        state.signing.insert(name.to_owned(), key);
     }
 
     /// The application's certificate and key as Key Vault exports them.
@@ -153,6 +166,8 @@ impl State {
                     &json!({"recoveryId": id, "scheduledPurgeDate": 4_102_444_800_u64}),
                 )
             }
+            ["keys", name, VERSION] => self.describe_signing(name),
+            ["keys", name, VERSION, "sign"] => self.sign(name, asked),
             ["keys", name, "", "encrypt"] => self.operate(name, asked, true),
             ["keys", name, "", "decrypt"] => self.operate(name, asked, false),
             _ => refusal(404, "KeyNotFound", "", "no such thing"),
@@ -222,6 +237,72 @@ impl State {
                 "attributes": {"enabled": enabled, "created": 1, "updated": 1, "recoveryLevel": "Recoverable+Purgeable"},
             }),
         )
+    }
+
+    fn signing(&self, name: &str) -> Result<&PKey<Private>, Said> {
+        let there = self.weather != Weather::PendingDeletion;
+        let found = self.signing.get(name).filter(|_| there);
+        let found = found.ok_or_else(|| missing(name))?;
+        if self.weather == Weather::Disabled {
+            let message = "Operation is not allowed on a disabled key.";
+            return Err(refusal(403, "Forbidden", "KeyDisabled", message));
+        }
+        Ok(found)
+    }
+
+    fn describe_signing(&self, name: &str) -> Said {
+        let Some(key) = self.signing.get(name) else {
+            return self.describe(name);
+        };
+        if self.weather == Weather::PendingDeletion {
+            return missing(name);
+        }
+        let text = |bytes: &[u8]| json!(URL_SAFE_NO_PAD.encode(bytes));
+        let mut told = match (key.rsa(), key.ec_key()) {
+            (Ok(key), _) => {
+                json!({"kty": "RSA-HSM", "n": text(&key.n().to_vec()), "e": text(&key.e().to_vec())})
+            }
+            (_, Ok(key)) => {
+                let (mut x, mut y) = (BigNum::new().unwrap(), BigNum::new().unwrap());
+                let mut context = BigNumContext::new().unwrap();
+                let point = key.public_key();
+                point
+                    .affine_coordinates(key.group(), &mut x, &mut y, &mut context)
+                    .unwrap();
+                let bits = key.group().degree();
+                let side = i32::try_from(bits.div_ceil(8)).unwrap();
+                let [x, y] = [x, y].map(|side_of| side_of.to_vec_padded(side).unwrap());
+                json!({"kty": "EC-HSM", "crv": format!("P-{bits}"), "x": text(&x), "y": text(&y)})
+            }
+            _ => unreachable!("a key is RSA or on a curve"),
+        };
+        told["kid"] = json!(format!("https://vault/keys/{name}/{VERSION}"));
+        told["key_ops"] = json!(["sign", "verify"]);
+        let enabled = self.weather != Weather::Disabled;
+        Said::json(
+            200,
+            &json!({"key": told, "attributes": {"enabled": enabled}}),
+        )
+    }
+
+    /// As Azure: r and s side by side for a curve.
+    fn sign(&self, name: &str, asked: &Asked) -> Said {
+        let key = match self.signing(name) {
+            Ok(key) => key,
+            Err(said) => return said,
+        };
+        let body = asked.json();
+        let digest = URL_SAFE_NO_PAD
+            .decode(body["value"].as_str().unwrap())
+            .unwrap();
+        let signature = super::sign_digest(key, &digest);
+        if body["alg"] == "RS256" {
+            return value(&signature);
+        }
+        assert_eq!(body["alg"], "ES256");
+        let signature = EcdsaSig::from_der(&signature).unwrap();
+        let [r, s] = [signature.r(), signature.s()].map(|side| side.to_vec_padded(32).unwrap());
+        value(&[r, s].concat())
     }
 
     fn operate(&self, name: &str, asked: &Asked, wraps: bool) -> Said {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use openssl::pkey::{PKey, Public};
+use openssl::pkey::{PKey, Private, Public};
 use openssl::rsa::Rsa;
 use openssl::symm::{Cipher, decrypt_aead, encrypt_aead};
 use serde_json::{Value, json};
@@ -31,6 +31,8 @@ struct State {
     weather: Weather,
     /// Versions by key; the last one is the primary.
     keys: BTreeMap<String, Vec<[u8; 32]>>,
+    /// Versions that sign, and their algorithms.
+    signing: BTreeMap<String, (PKey<Private>, &'static str)>,
     signer: PKey<Public>,
     /// Corrupts one byte of each answer with content.
     flips: bool,
@@ -46,6 +48,7 @@ impl Gcp {
         let state = Arc::new(Mutex::new(State {
             weather: Weather::Fair,
             keys: keys.into(),
+            signing: BTreeMap::new(),
             signer,
             flips: false,
         }));
@@ -66,6 +69,15 @@ impl Gcp {
 
     pub fn flip_bits(&self) {
         self.state.lock().unwrap().flips = true;
+    }
+
+    /// A key with one version that signs; where the version is.
+    pub fn new_signing(&self, name: &str, key: PKey<Private>, algorithm: &'static str) -> String {
+        let version = format!("{name}/cryptoKeyVersions/1");
+        let mut state = self.state.lock().unwrap();
+        let path = format!("{RING}/{version}");
+        state.signing.insert(path, (key, algorithm));
+        version
     }
 
     pub fn service_account(&self) -> Value {
@@ -173,7 +185,11 @@ impl State {
             );
         }
         let object = path.trim_start_matches("/v1/");
+        if let Some(version) = object.strip_suffix("/publicKey") {
+            return self.public_key(version);
+        }
         match object.split_once(':') {
+            Some((version, "asymmetricSign")) => self.sign(version, asked),
             None => self.describe(object),
             Some((LOCATION, "generateRandomBytes")) => {
                 let body = asked.json();
@@ -257,6 +273,57 @@ impl State {
         let message =
             format!("{key}/cryptoKeyVersions/1 is not enabled, current state is: {state}.");
         Err(refusal(400, "FAILED_PRECONDITION", &message))
+    }
+
+    /// Refuses what is not there or not enabled.
+    fn signing(&self, version: &str) -> Result<&(PKey<Private>, &'static str), Said> {
+        let found = self.signing.get(version);
+        let found = found.ok_or_else(|| {
+            let message = format!("CryptoKeyVersion {version} not found.");
+            refusal(404, "NOT_FOUND", &message)
+        })?;
+        let state = match self.weather {
+            Weather::Disabled => "DISABLED",
+            Weather::PendingDeletion => "DESTROY_SCHEDULED",
+            _ => return Ok(found),
+        };
+        let message = format!("{version} is not enabled, current state is: {state}.");
+        Err(refusal(400, "FAILED_PRECONDITION", &message))
+    }
+
+    fn public_key(&self, version: &str) -> Said {
+        let (key, algorithm) = match self.signing(version) {
+            Ok(found) => found,
+            Err(said) => return said,
+        };
+        let mut pem = String::from_utf8(key.public_key_to_pem().unwrap()).unwrap();
+        let crc = crc32c::crc32c(pem.as_bytes()).to_string();
+        if self.flips {
+            pem = pem.replacen('A', "B", 1);
+        }
+        Said::json(
+            200,
+            &json!({
+                "name": version, "pem": pem, "pemCrc32c": crc, "algorithm": algorithm, "protectionLevel": "HSM",
+            }),
+        )
+    }
+
+    fn sign(&self, version: &str, asked: &Asked) -> Said {
+        let (key, algorithm) = match self.signing(version) {
+            Ok(found) => found,
+            Err(said) => return said,
+        };
+        assert!(algorithm.ends_with("SHA256"), "{algorithm}");
+        let body = asked.json();
+        let digest = STANDARD
+            .decode(body["digest"]["sha256"].as_str().unwrap())
+            .unwrap();
+        let crc = body["digestCrc32c"].as_str().unwrap();
+        assert_eq!(crc, crc32c::crc32c(&digest).to_string());
+        let signature = super::sign_digest(key, &digest);
+        let more = json!({"name": version, "verifiedDigestCrc32c": true});
+        self.content("signature", &signature, more)
     }
 
     fn encrypt(&self, key: &str, asked: &Asked) -> Said {

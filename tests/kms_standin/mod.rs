@@ -187,6 +187,19 @@ fn unescape(text: &str) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
+/// Signs a SHA-256 digest: ECDSA, DER of r and s, or RSA, PKCS#1 v1.5.
+pub fn sign_digest(key: &openssl::pkey::PKey<openssl::pkey::Private>, digest: &[u8]) -> Vec<u8> {
+    let mut work = openssl::pkey_ctx::PkeyCtx::new(key).unwrap();
+    work.sign_init().unwrap();
+    if key.rsa().is_ok() {
+        work.set_rsa_padding(openssl::rsa::Padding::PKCS1).unwrap();
+    }
+    work.set_signature_md(openssl::md::Md::sha256()).unwrap();
+    let mut signature = Vec::new();
+    work.sign_to_vec(digest, &mut signature).unwrap();
+    signature
+}
+
 /// The claims of a JWT, if `key` signed it with RS256.
 pub fn claims(
     jwt: &str,

@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::acme::AcmeIssuer;
 use super::duration::GoDuration;
-use super::encryption::{AwsKms, SecretKeyRef, SecretRef};
+use super::encryption::{SecretKeyRef, SecretRef};
+use super::kms_issuer::KmsIssuer;
 use super::vault::VaultAuth;
 
 /// Who signs the certificates. Another one is a rotation of the CA: both are trusted until every port serves certificates of
@@ -131,18 +132,6 @@ pub struct CertManagerRef {
     pub group: String,
 }
 
-/// A CA whose key is in a key management service.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct KmsIssuer {
-    /// AWS KMS: an asymmetric key for `SIGN_VERIFY` of the kind `ECC_NIST_P256` or `RSA_*`. The operator needs `kms:GetPublicKey` and `kms:Sign`.
-    pub aws_kms: AwsKms,
-    /// Validity of the CA.
-    #[serde(default = "ca_duration")]
-    #[x_kube(validation = Rule::new("duration(self) >= duration('1h') && duration(self) <= duration('262800h')").message("caDuration must be between 1h and 262800h; 87600h is usual"))]
-    pub ca_duration: GoDuration,
-}
-
 /// A CA whose key is in a hardware security module. The operator needs the image for HSMs, with the vendor's library in it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -213,7 +202,9 @@ impl Issuer {
             vault.as_ref().map(IssuerChoice::Vault),
             cert_manager.as_ref().map(IssuerChoice::CertManager),
             acme.as_ref().map(IssuerChoice::Acme),
-            kms.as_ref().map(IssuerChoice::Kms),
+            kms.as_ref()
+                .filter(|kms| kms.choice().is_some())
+                .map(IssuerChoice::Kms),
             pkcs11.as_ref().map(IssuerChoice::Pkcs11),
         ]
         .into_iter()
@@ -250,11 +241,7 @@ impl IssuerChoice<'_> {
     pub fn identity(&self) -> [&str; 4] {
         match self {
             Self::SelfSigned(_) => ["selfSigned", "", "", ""],
-            Self::Kms(kms) => {
-                let key = &kms.aws_kms;
-                let endpoint = key.endpoint.as_deref().unwrap_or_default();
-                ["kms", &key.key_id, &key.region, endpoint]
-            }
+            Self::Kms(kms) => kms.identity(),
             Self::Pkcs11(hsm) => ["pkcs11", &hsm.token, &hsm.key, ""],
             Self::CaSecret(_) => ["caSecret", "", "", ""],
             Self::Vault(_) => ["vault", "", "", ""],
@@ -282,7 +269,7 @@ impl fmt::Display for IssuerChoice<'_> {
                 write!(f, "certManager {kind} {name}")
             }
             Self::Acme(acme) => write!(f, "acme {}", acme.server),
-            Self::Kms(kms) => write!(f, "kms {} in {}", kms.aws_kms.key_id, kms.aws_kms.region),
+            Self::Kms(kms) => kms.fmt(f),
             Self::Pkcs11(hsm) => write!(f, "pkcs11 {} in token {}", hsm.key, hsm.token),
         }
     }
@@ -347,7 +334,7 @@ impl fmt::Display for KeyAlgorithm {
     }
 }
 
-fn ca_duration() -> GoDuration {
+pub(super) fn ca_duration() -> GoDuration {
     GoDuration::hours(87_600)
 }
 

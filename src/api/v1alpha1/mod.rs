@@ -9,6 +9,7 @@ mod duration;
 mod encryption;
 mod export;
 mod issuer;
+mod kms_issuer;
 mod master_key;
 mod pkcs11;
 mod policy;
@@ -43,9 +44,10 @@ pub use export::{
     TargetKind, VaultKv,
 };
 pub use issuer::{
-    CertManagerIssuer, CertManagerRef, Issuer, IssuerChoice, IssuerKind, KeyAlgorithm, KmsIssuer,
+    CertManagerIssuer, CertManagerRef, Issuer, IssuerChoice, IssuerKind, KeyAlgorithm,
     Pkcs11Issuer, SelfSigned, VaultIssuer,
 };
+pub use kms_issuer::{AzureSigningKey, GcpSigningKey, KmsIssuer, SigningKeyChoice};
 pub use master_key::MasterKeyChoice;
 pub use pkcs11::Pkcs11;
 pub use policy::{

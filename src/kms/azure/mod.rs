@@ -3,6 +3,7 @@
 
 mod classify;
 mod credentials;
+mod sign;
 mod wire;
 
 use futures::FutureExt;
@@ -13,6 +14,7 @@ use zeroize::Zeroizing;
 
 use self::classify::classify;
 pub use self::credentials::{AUTHORITY, Credential};
+pub use self::sign::AzureSigning;
 use super::error::{Class, KmsError, Service};
 use super::oauth::{Tokens, now};
 use super::provider::{DataKey, Kms};

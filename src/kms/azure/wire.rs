@@ -7,6 +7,7 @@ use serde_json::Value;
 use zeroize::Zeroizing;
 
 use super::seconds;
+use crate::kms::der;
 use crate::kms::error::Class;
 use crate::kms::rest::{Answer, Failure};
 
@@ -25,20 +26,26 @@ struct JsonWebKey {
     key_ops: Vec<String>,
 }
 
+/// Whether a version may be used at this second.
+fn in_force(attributes: &Value, which: &str, now: u64) -> Result<(), Failure> {
+    let refused = |what: &str| Err(Failure::new(Class::Disabled, format!("{which} {what}")));
+    if attributes["enabled"] == Value::Bool(false) {
+        return refused("is disabled");
+    }
+    if seconds(attributes, "exp").is_some_and(|end| end <= now) {
+        return refused("has expired");
+    }
+    if seconds(attributes, "nbf").is_some_and(|begin| begin > now) {
+        return refused("is not valid yet");
+    }
+    Ok(())
+}
+
 impl KeyBundle {
     /// Whether it can wrap and unwrap at this second.
     pub(super) fn usable(&self, now: u64) -> Result<(), Failure> {
         let refused = |class, message: &str| Err(Failure::new(class, message));
-        let attributes = &self.attributes;
-        if attributes["enabled"] == Value::Bool(false) {
-            return refused(Class::Disabled, "its current version is disabled");
-        }
-        if seconds(attributes, "exp").is_some_and(|end| end <= now) {
-            return refused(Class::Disabled, "its current version has expired");
-        }
-        if seconds(attributes, "nbf").is_some_and(|begin| begin > now) {
-            return refused(Class::Disabled, "its current version is not valid yet");
-        }
+        in_force(&self.attributes, "its current version", now)?;
         if !self.key.kty.starts_with("RSA") {
             let message = format!("it is a key of type {}; RSA is needed", self.key.kty);
             return refused(Class::WrongKey, &message);
@@ -52,6 +59,64 @@ impl KeyBundle {
             self.key.key_ops.join(", ")
         );
         refused(Class::WrongKey, &message)
+    }
+}
+
+/// A version that signs, with its public half.
+#[derive(Deserialize)]
+pub(super) struct SigningKey {
+    key: PublicWebKey,
+    #[serde(default)]
+    attributes: Value,
+}
+
+#[derive(Deserialize)]
+struct PublicWebKey {
+    kty: String,
+    #[serde(default)]
+    key_ops: Vec<String>,
+    crv: Option<String>,
+    x: Option<Content>,
+    y: Option<Content>,
+    n: Option<Content>,
+    e: Option<Content>,
+}
+
+/// Bytes of a coordinate on P-256.
+const COORDINATE: usize = 32;
+
+impl SigningKey {
+    /// Subject public key info, when it may sign at this second.
+    pub(super) fn public_key(self, now: u64) -> Result<Vec<u8>, Failure> {
+        in_force(&self.attributes, "this version", now)?;
+        let key = self.key;
+        if !key.key_ops.iter().any(|found| found == "sign") {
+            let message = format!(
+                "its operations are {}; sign is needed",
+                key.key_ops.join(", ")
+            );
+            return Err(Failure::new(Class::WrongKey, message));
+        }
+        let bytes = |content: Option<Content>| content.map(Content::into_bytes);
+        let incomplete = || Failure::new(Class::Malformed, "its public half is not whole");
+        match (key.kty.as_str(), key.crv.as_deref()) {
+            ("RSA" | "RSA-HSM", _) => {
+                let (modulus, exponent) = bytes(key.n).zip(bytes(key.e)).ok_or_else(incomplete)?;
+                Ok(der::rsa_key(&modulus, &exponent))
+            }
+            ("EC" | "EC-HSM", Some("P-256")) => {
+                let sides = bytes(key.x).zip(bytes(key.y));
+                let whole = |(x, y): &(Vec<u8>, Vec<u8>)| [x, y].map(Vec::len) == [COORDINATE; 2];
+                let (x, y) = sides.filter(whole).ok_or_else(incomplete)?;
+                // Uncompressed (SEC 1, 2.3.3).
+                Ok(der::p256_key(&[&[4], x.as_slice(), &y].concat()))
+            }
+            (kind, curve) => {
+                let curve = curve.unwrap_or_default();
+                let message = format!("it is a key of type {kind} {curve}");
+                Err(Failure::new(Class::WrongKey, message.trim_end()))
+            }
+        }
     }
 }
 
@@ -81,11 +146,13 @@ impl<'de> Deserialize<'de> for Content {
 
 /// The body of an operation, written here so that no copy of a key is left in a library.
 pub(super) fn operation(content: &[u8]) -> Zeroizing<String> {
+    algorithm("RSA-OAEP-256", content)
+}
+
+/// The same with another algorithm.
+pub(super) fn algorithm(name: &str, content: &[u8]) -> Zeroizing<String> {
     let text = Zeroizing::new(URL_SAFE_NO_PAD.encode(content));
-    Zeroizing::new(format!(
-        r#"{{"alg":"RSA-OAEP-256","value":"{}"}}"#,
-        text.as_str()
-    ))
+    Zeroizing::new(format!(r#"{{"alg":"{name}","value":"{}"}}"#, text.as_str()))
 }
 
 /// An answer that was 200.

@@ -2,6 +2,7 @@
 
 mod classify;
 mod credentials;
+mod sign;
 mod wire;
 
 use futures::FutureExt;

@@ -45,6 +45,28 @@ pub(super) struct Decrypted {
     pub(super) plaintext_crc32c: u32,
 }
 
+/// The public half of a version that signs.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct PublicKey {
+    pub(super) pem: String,
+    pub(super) algorithm: String,
+    #[serde(deserialize_with = "number")]
+    pub(super) pem_crc32c: u32,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct Signed {
+    /// The version that signed.
+    pub(super) name: String,
+    pub(super) signature: Content,
+    #[serde(deserialize_with = "number")]
+    pub(super) signature_crc32c: u32,
+    #[serde(default)]
+    pub(super) verified_digest_crc32c: bool,
+}
+
 /// Bytes that may be a key.
 pub(super) struct Content(Zeroizing<Vec<u8>>);
 
@@ -86,6 +108,15 @@ pub(super) fn content(name: &str, bytes: &[u8]) -> Zeroizing<String> {
     Zeroizing::new(format!(
         r#"{{"{name}":"{}","{name}Crc32c":"{crc}"}}"#,
         text.as_str()
+    ))
+}
+
+/// A digest that is to be signed.
+pub(super) fn digest(sha256: &[u8]) -> Zeroizing<String> {
+    let text = STANDARD.encode(sha256);
+    let crc = crc32c::crc32c(sha256);
+    Zeroizing::new(format!(
+        r#"{{"digest":{{"sha256":"{text}"}},"digestCrc32c":"{crc}"}}"#
     ))
 }
 

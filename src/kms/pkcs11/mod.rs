@@ -4,7 +4,6 @@
 #[cfg(not(target_feature = "crt-static"))]
 mod classify;
 #[cfg(not(target_feature = "crt-static"))]
-mod der;
 mod pin;
 #[cfg(not(target_feature = "crt-static"))]
 mod sign;

@@ -6,9 +6,9 @@ use cryptoki::session::Session;
 use sha2::{Digest, Sha256};
 
 use super::classify::classify;
-use super::der::{P256_CURVE, ecdsa_signature, p256_key, rsa_key};
 use super::token::in_session;
 use super::{Asking, Settings, TokenKey};
+use crate::kms::der::{P256_CURVE, ecdsa_signature, p256_key, rsa_key};
 use crate::kms::error::Class;
 use crate::kms::rest::Failure;
 

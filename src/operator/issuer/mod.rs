@@ -3,6 +3,7 @@
 mod acme;
 mod cert_manager;
 mod files;
+mod kms;
 mod memory;
 pub(super) mod stored;
 
@@ -17,7 +18,6 @@ pub use self::files::Challenges;
 pub use self::memory::Memory;
 use self::stored::StoredCa;
 use super::error::Error;
-use super::master_key::credentials;
 use super::missing::Missing;
 use super::objects::Objects;
 use super::observe::secrets::{CA, CERTIFICATE, KEY, field};
@@ -26,10 +26,9 @@ use super::vault::means;
 use crate::api::v1alpha1::{self as api, IssuerChoice, TikvSecurity};
 use crate::crypto::secret::SecretBytes;
 use crate::issuer::{
-    AwsSigner, CaFiles, HsmSigner, Issuer, IssuerError, OwnCa, RemoteCa, SelfSigning, VaultPki,
+    CaFiles, HsmSigner, Issuer, IssuerError, OwnCa, RemoteCa, SelfSigning, VaultPki,
     VaultPkiSettings,
 };
-use crate::kms::aws::{AwsKms, Settings as AwsSettings};
 use crate::kms::pkcs11::{self, Pin, Pkcs11};
 use crate::kms::vault::{Connection, VaultClient};
 use crate::plan::observed::IssuerLook;
@@ -150,7 +149,7 @@ async fn reach(
         IssuerChoice::Vault(vault) => vault_pki(context, objects, name, vault).await,
         IssuerChoice::CertManager(wanted) => cert_manager(context, objects, name, wanted).await,
         IssuerChoice::Acme(wanted) => acme::find(context, objects, name, wanted).await,
-        IssuerChoice::Kms(wanted) => aws(objects, name, &wanted.aws_kms, certificates).await,
+        IssuerChoice::Kms(wanted) => kms::reach(objects, name, wanted, certificates).await,
         IssuerChoice::Pkcs11(wanted) => hsm(objects, name, wanted, certificates).await,
     }
 }
@@ -251,38 +250,6 @@ async fn cert_manager(
     );
     Ok(Ok(Found {
         issuer: Arc::new(issuer),
-        what,
-    }))
-}
-
-async fn aws(
-    objects: &Objects,
-    name: String,
-    key: &api::AwsKms,
-    certificates: Option<CaCertificates>,
-) -> Result<Result<Found, Unasked>, Error> {
-    let mut static_credentials = None;
-    let mut what = String::new();
-    if let Some(reference) = &key.credentials_secret {
-        let Some(secret) = objects.get::<Secret>(&reference.name).await? else {
-            let missing = Missing::Secret(reference.name.clone());
-            return Ok(Err(Unasked::Missing(missing)));
-        };
-        match credentials(&secret) {
-            Ok(found) => static_credentials = Some(found),
-            Err(missing) => return Ok(Err(Unasked::Missing(missing))),
-        }
-        what = format!("{:?}", secret.resource_version());
-    }
-    let key = AwsKms::new(AwsSettings {
-        key_id: key.key_id.clone(),
-        region: Some(key.region.clone()),
-        endpoint: key.endpoint.clone(),
-        credentials: static_credentials,
-    });
-    let signer = Arc::new(AwsSigner::new(name.clone(), key));
-    Ok(Ok(Found {
-        issuer: Arc::new(RemoteCa::new(name, signer, certificates)),
         what,
     }))
 }
