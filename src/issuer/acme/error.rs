@@ -63,8 +63,9 @@ impl AcmeCa {
         let (class, remedy) = match kind {
             "rateLimited" | "serverInternal" | "badNonce" => (IssuerClass::Unavailable, WAY),
             "accountDoesNotExist" => (IssuerClass::NotFound, WAY),
-            "externalAccountRequired" => (IssuerClass::Denied, EXTERNAL),
-            "unauthorized" | "userActionRequired" => (IssuerClass::Denied, EXTERNAL),
+            "externalAccountRequired" | "unauthorized" | "userActionRequired" => {
+                (IssuerClass::Denied, EXTERNAL)
+            }
             "connection" | "dns" | "incorrectResponse" | "tls" => (IssuerClass::Refused, SHOW),
             "badCSR"
             | "caa"

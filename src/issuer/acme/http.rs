@@ -6,9 +6,10 @@ use std::sync::Arc;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Bytes;
 use hyper::header::{CONNECTION, HOST, HeaderValue, USER_AGENT};
-use hyper::{Request, Response, Uri};
+use hyper::{Request, Response, StatusCode, Uri};
 use instant_acme::{BodyWrapper, BytesResponse, Error, HttpClient};
 
+use crate::kms::Class;
 use crate::kms::rest::{Failure, exchange};
 
 /// Servers want to know who asks (RFC 8555 §6.1).
@@ -34,9 +35,8 @@ impl Http {
             .uri(url)
             .header(USER_AGENT, AGENT)
             .body(Full::default());
-        let request = request.map_err(|error| {
-            Failure::new(crate::kms::Class::Malformed, format!("{url}: {error}"))
-        })?;
+        let request =
+            request.map_err(|error| Failure::new(Class::Malformed, format!("{url}: {error}")))?;
         self.send(request).await
     }
 
@@ -70,12 +70,22 @@ impl HttpClient for Http {
                 .await
                 .map_err(|failure| Error::Other(Box::new(Unreached(failure))))?;
             let (parts, body) = answer.into_parts();
+            if let Some(failure) = of_proxy(parts.status, &body) {
+                return Err(Error::Other(Box::new(Unreached(failure))));
+            }
             Ok(BytesResponse {
                 parts,
                 body: Box::new(body),
             })
         })
     }
+}
+
+/// What a proxy says in the place of a server that is away: no problem document (RFC 7807), so the library could not read it.
+fn of_proxy(status: StatusCode, body: &[u8]) -> Option<Failure> {
+    let problem = body.trim_ascii_start().first() == Some(&b'{');
+    let away = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
+    (away && !problem).then(|| Failure::new(Class::Unavailable, format!("HTTP status {status}")))
 }
 
 /// What went wrong below ACME.
@@ -89,3 +99,18 @@ impl std::fmt::Display for Unreached {
 }
 
 impl std::error::Error for Unreached {}
+
+#[cfg(test)]
+mod tests {
+    use super::{Class, StatusCode, of_proxy};
+
+    #[test]
+    fn a_proxy_is_told_from_a_server_that_refuses() {
+        let away = of_proxy(StatusCode::BAD_GATEWAY, b"<html>502 Bad Gateway</html>").unwrap();
+        assert_eq!(away.class, Class::Unavailable);
+        assert!(of_proxy(StatusCode::TOO_MANY_REQUESTS, b"").is_some());
+        let problem = br#" {"type": "urn:ietf:params:acme:error:serverInternal"}"#;
+        assert!(of_proxy(StatusCode::INTERNAL_SERVER_ERROR, problem).is_none());
+        assert!(of_proxy(StatusCode::OK, b"-----BEGIN CERTIFICATE-----").is_none());
+    }
+}
