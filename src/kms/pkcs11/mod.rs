@@ -3,7 +3,6 @@
 
 #[cfg(not(target_feature = "crt-static"))]
 mod classify;
-#[cfg(not(target_feature = "crt-static"))]
 mod pin;
 #[cfg(not(target_feature = "crt-static"))]
 mod sign;
