@@ -6,6 +6,8 @@ use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use openssl::pkey::PKey;
+use openssl::x509::X509;
 use serde_json::Value;
 
 fn run(arguments: &[&str]) -> Output {
@@ -169,6 +171,41 @@ fn what_is_issued_is_taken_by_openssl_and_never_overwritten() {
         told(&mixed).contains("tls.key does not belong to tls.crt"),
         "{}",
         told(&mixed)
+    );
+}
+
+#[test]
+fn each_kind_of_key_is_issued_and_another_is_told_what_there_is() {
+    let place = tempfile::tempdir().unwrap();
+    for (kind, bits) in [
+        ("EcdsaP256", 256),
+        ("Rsa2048", 2048),
+        ("Rsa3072", 3072),
+        ("Rsa4096", 4096),
+    ] {
+        let directory = place.path().join(kind);
+        let done = issue(
+            &directory,
+            &["--new-ca", "test CA", "--key-algorithm", kind],
+        );
+        assert!(done.status.success(), "{}", told(&done));
+        let pem = std::fs::read(directory.join("tls.crt")).unwrap();
+        let key = X509::from_pem(&pem).unwrap().public_key().unwrap();
+        assert_eq!(key.bits(), bits, "{kind}");
+        let own = std::fs::read(directory.join("tls.key")).unwrap();
+        let own = PKey::private_key_from_pem(&own).unwrap();
+        assert!(own.public_eq(&key), "{kind}");
+    }
+    let wrong = place.path().join("wrong");
+    let refused = issue(
+        &wrong,
+        &["--new-ca", "test CA", "--key-algorithm", "Ed25519"],
+    );
+    assert!(!refused.status.success());
+    assert!(
+        told(&refused).contains("EcdsaP256, Rsa2048, Rsa3072, Rsa4096"),
+        "{}",
+        told(&refused)
     );
 }
 

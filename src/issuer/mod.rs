@@ -107,6 +107,18 @@ pub enum IssuerClass {
 }
 
 impl IssuerClass {
+    /// Stable word for metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unavailable => "Unavailable",
+            Self::Denied => "Denied",
+            Self::NotFound => "NotFound",
+            Self::Refused => "Refused",
+            Self::WrongAnswer => "WrongAnswer",
+            Self::Malformed => "Malformed",
+        }
+    }
+
     const fn says(self) -> &'static str {
         match self {
             Self::Unavailable => "does not answer",

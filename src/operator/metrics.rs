@@ -10,7 +10,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::api::v1alpha1::{TikvClientCertificateStatus, condition};
+use crate::api::v1alpha1::{Issuer, TikvClientCertificateStatus, condition};
+use crate::issuer::IssuerClass;
 
 /// Labels of what is said about one `TikvSecurity`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -26,6 +27,17 @@ struct Labelled {
     name: String,
     /// The class, state, phase, condition, pod or Secret that the number is about.
     of: String,
+}
+
+/// What is said about an issuer's refusals.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Refusal {
+    namespace: String,
+    name: String,
+    /// Kind of the issuer, as in `tls.issuer`.
+    issuer: String,
+    /// In which way it did not do what it was asked.
+    class: &'static str,
 }
 
 /// What is said about one certificate on one port.
@@ -124,6 +136,7 @@ pub struct Metrics {
     client_exported: Family<Owner, Gauge>,
     exports: Family<Labelled, Counter>,
     export_failures: Family<Labelled, Counter>,
+    issue_failures: Family<Refusal, Counter>,
     drift: Family<Labelled, Gauge>,
     drifts: Family<Labelled, Counter>,
     /// What was shown last: what is not there any more must go, or it would be alerted on for ever.
@@ -149,6 +162,12 @@ impl Default for Metrics {
             "drifts",
             "Changes by others of what this operator made, by kind of object",
             drifts.clone(),
+        );
+        let issue_failures = Family::<Refusal, Counter>::default();
+        registry.register(
+            "issue_failures",
+            "Certificates of a cluster and of its clients that an issuer was asked for and did not give, by kind of issuer and class",
+            issue_failures.clone(),
         );
         let exports = Family::<Labelled, Counter>::default();
         registry.register(
@@ -281,6 +300,7 @@ impl Default for Metrics {
             client_exported,
             exports,
             export_failures,
+            issue_failures,
             drifts,
             registry,
             reconciles,
@@ -357,6 +377,18 @@ impl Metrics {
             }
             None => drop(self.client_exported.remove(&whose)),
         }
+    }
+
+    /// An issuer did not give what it was asked for.
+    pub fn not_issued(&self, namespace: &str, name: &str, issuer: &Issuer, class: IssuerClass) {
+        let kind = issuer.choice().map(|choice| choice.kind().to_string());
+        let refusal = Refusal {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+            issuer: kind.unwrap_or_default(),
+            class: class.name(),
+        };
+        self.issue_failures.get_or_create(&refusal).inc();
     }
 
     /// A copy outside of the cluster was written, put back or deleted.
@@ -473,6 +505,24 @@ fn listener(namespace: &str, name: &str, pod: &str, port: u16) -> Listener {
 #[cfg(test)]
 mod tests {
     use super::{Metrics, Series};
+    use crate::api::v1alpha1::Issuer;
+    use crate::issuer::IssuerClass;
+
+    #[test]
+    fn refusals_are_counted_by_issuer_and_class() {
+        let metrics = Metrics::default();
+        for class in [
+            IssuerClass::Denied,
+            IssuerClass::Denied,
+            IssuerClass::Unavailable,
+        ] {
+            metrics.not_issued("prod", "db", &Issuer::own(), class);
+        }
+        let text = metrics.render();
+        let counted = r#"issue_failures_total{namespace="prod",name="db",issuer="selfSigned",class="Denied"} 2"#;
+        assert!(text.contains(counted), "{text}");
+        assert!(text.contains(r#"class="Unavailable"} 1"#), "{text}");
+    }
 
     #[test]
     fn what_is_gone_is_not_shown() {

@@ -40,6 +40,9 @@ pub(super) struct IssueArgs {
     /// IP address; may be repeated
     #[arg(long, value_name = "ADDRESS")]
     ip: Vec<IpAddr>,
+    /// Kind of the certificate's key
+    #[arg(long, value_name = "KIND", default_value = "EcdsaP256", value_parser = key_algorithm)]
+    key_algorithm: KeyAlgorithm,
     /// Validity
     #[arg(long, value_name = "DURATION", default_value = "720h")]
     duration: GoDuration,
@@ -67,7 +70,7 @@ pub(super) fn run(args: &IssueArgs) -> Result<(), CertificateError> {
             dns: args.dns.iter().cloned().collect(),
             ips: args.ip.iter().copied().collect(),
             duration: args.duration.get(),
-            key: KeyAlgorithm::EcdsaP256,
+            key: args.key_algorithm,
         },
         now,
     )?;
@@ -95,6 +98,16 @@ pub(super) fn run(args: &IssueArgs) -> Result<(), CertificateError> {
     }
     println!("{}", args.to.join("tls.crt").display());
     Ok(())
+}
+
+/// By the words of `tls.keyAlgorithm`.
+fn key_algorithm(word: &str) -> Result<KeyAlgorithm, String> {
+    let known = KeyAlgorithm::ALL;
+    let found = known.into_iter().find(|one| one.to_string() == word);
+    found.ok_or_else(|| {
+        let words = known.map(|one| one.to_string()).join(", ");
+        format!("write one of {words}")
+    })
 }
 
 fn write(path: &Path, mode: u32, bytes: &[u8]) -> Result<(), CertificateError> {

@@ -91,7 +91,8 @@ impl Applier<'_> {
     ) -> Result<StoredCa, Error> {
         let reached = issuer::named(self.context, self.objects, issuer).await?;
         let made = reached.authority(wanted).await;
-        let made = made.map_err(|source| self.not_given(secret, "asking for the CA", source))?;
+        let made =
+            made.map_err(|source| self.not_given(issuer, secret, "asking for the CA", source))?;
         self.context.issuers.given(&self.uid(), secret);
         let own = made.key.as_ref().map(|key| {
             let authority = Authority::stored(made.certificates.clone(), key.expose());
@@ -100,7 +101,7 @@ impl Applier<'_> {
         let own = own.transpose().map_err(|error| {
             let name = issuer.choice().map(|choice| choice.to_string());
             let source = IssuerError::of_issue(&name.unwrap_or_default(), &error);
-            self.not_given(secret, "taking up the CA", source)
+            self.not_given(issuer, secret, "taking up the CA", source)
         })?;
         Ok(StoredCa {
             issuer: issuer.clone(),
@@ -110,7 +111,11 @@ impl Applier<'_> {
     }
 
     /// Remembered, so that it is not asked for again at once, and everything else goes on meanwhile.
-    fn not_given(&self, secret: &str, doing: &str, source: IssuerError) -> Error {
+    fn not_given(&self, issuer: &Issuer, secret: &str, doing: &str, source: IssuerError) -> Error {
+        let (namespace, name) = (self.objects.namespace(), self.objects.owner());
+        self.context
+            .metrics
+            .not_issued(namespace, name, issuer, source.class);
         self.context.issuers.failed(&self.uid(), secret, &source);
         let doing = format!("{doing} for Secret {secret}");
         Error::NotIssued { doing, source }
@@ -131,8 +136,9 @@ impl Applier<'_> {
         // Of one that makes its CA there is nothing new but how it is reached.
         let asked = issuer::named(self.context, self.objects, issuer).await?;
         let certificates = asked.look().await;
-        let certificates = certificates
-            .map_err(|source| self.not_given(&anchor.secret, "refreshing the CA", source))?;
+        let certificates = certificates.map_err(|source| {
+            self.not_given(issuer, &anchor.secret, "refreshing the CA", source)
+        })?;
         let fresh = match certificates {
             None => StoredCa {
                 issuer: issuer.clone(),
@@ -262,7 +268,8 @@ impl Applier<'_> {
             number: None,
         };
         let leaf = signer.issue(&order).await;
-        let leaf = leaf.map_err(|source| self.not_given(&secret_name, &doing, source))?;
+        let leaf =
+            leaf.map_err(|source| self.not_given(&ca.issuer, &secret_name, &doing, source))?;
         self.context.issuers.given(&self.uid(), &secret_name);
         let parsed = parse_all(leaf.certificate_pem.as_bytes());
         let serial = parsed

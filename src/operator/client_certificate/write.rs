@@ -187,9 +187,15 @@ async fn made(
         number: number.map(|one| one.serial.clone()),
     };
     let issued = signer.issue(&order).await;
-    let issued = issued.map_err(|source| Error::Issue {
-        doing: format!("issuing the client certificate {}", spec.common_name),
-        source,
+    let issued = issued.map_err(|source| {
+        let (namespace, name) = (cluster.namespace(), cluster.owner());
+        context
+            .metrics
+            .not_issued(namespace, name, &ca.issuer, source.class);
+        Error::Issue {
+            doing: format!("issuing the client certificate {}", spec.common_name),
+            source,
+        }
     })?;
     let set = TlsSet {
         ca: bundle.to_vec(),
