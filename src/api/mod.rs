@@ -32,7 +32,7 @@ pub const AGENT_PORT: u16 = 20190;
 pub const LABEL_MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 /// Label of the ConfigMap with files that ACME servers ask for.
 pub const LABEL_ACME: &str = "security.tikv.org/acme";
-/// Label on a Secret of ours: what it holds (`ca`, `tikv`, `pd`, `agent`, `client`, `master-key`).
+/// Label on a Secret of ours: what it holds (`ca`, `tikv`, `pd`, `agent`, `client`, `tidb`, `tidb-server`, `tiflash`, `ticdc`, `master-key`).
 pub const LABEL_PART: &str = "security.tikv.org/part";
 /// Annotation on a derived ConfigMap: the ConfigMap that a person wrote.
 pub const ANNOTATION_SOURCE: &str = "security.tikv.org/source";
@@ -58,6 +58,9 @@ pub const ANNOTATION_VERIFICATION: &str = "security.tikv.org/verification";
 pub const ANNOTATION_CAUSE: &str = "security.tikv.org/cause";
 /// Annotation on what this operator made and others might change: what it wrote. It has no effect; it is compared with what is there.
 pub const ANNOTATION_APPLIED: &str = "security.tikv.org/applied";
+/// Annotation on the Secret of the certificate of TiDB's MySQL port: since when it holds that certificate. A process that started before
+/// serves another one.
+pub const ANNOTATION_ISSUED: &str = "security.tikv.org/issued-at";
 /// Key of the desired state in the agents' ConfigMap.
 pub const DESIRED_KEY: &str = "desired.json";
 /// Keys of the Secret with AWS credentials, named like the environment variables that they become. The last may be absent.

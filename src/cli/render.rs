@@ -111,7 +111,10 @@ pub fn rendered(files: &[(String, String)], image: &str) -> Result<String, Rende
     };
     let tikv = facts(&resource.spec.cluster.tikv.stateful_set.name);
     let pd = facts(&resource.spec.cluster.pd.stateful_set.name);
-    let observed = Observed::of(resource, tikv, pd, image);
+    let tidb = resource.spec.cluster.tidb.as_ref();
+    let tidb = tidb.map(|tidb| facts(&tidb.stateful_set.name));
+    let mut observed = Observed::of(resource, tikv, pd, image);
+    observed.tidb = tidb.unwrap_or_default();
     let plan = plan(&observed, Timestamp::UNIX_EPOCH);
     if let Some(why) = blocked(&plan) {
         return Err(RenderError::Blocked(why));

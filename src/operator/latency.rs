@@ -14,7 +14,7 @@ use super::metrics::Series;
 use super::observe::pods::{address, mounts_secret, server_name};
 use super::probes::Port;
 use crate::api::AGENT_PORT;
-use crate::plan::names::Part;
+use crate::plan::names::{Part, TIDB_STATUS_PORT};
 use crate::plan::observed::Observed;
 use crate::tikv::debug_service::GRPC_PORT;
 use crate::tls::bundle::TlsSet;
@@ -100,6 +100,7 @@ fn ports(observed: &Observed) -> impl Iterator<Item = (Port, &Pod, Protocol)> {
         (&observed.tikv.pods, Part::Tikv, GRPC_PORT, grpc),
         (&observed.tikv.pods, Part::Agent, AGENT_PORT, http),
         (&observed.pd.pods, Part::Pd, PD_PORT, http),
+        (&observed.tidb.pods, Part::Tidb, TIDB_STATUS_PORT, http),
     ];
     kinds.into_iter().flat_map(|(pods, part, port, protocol)| {
         let secret = part.secret(observed.name());

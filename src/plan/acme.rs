@@ -1,12 +1,13 @@
 //! What a certificate can say when its names are checked by ACME: names of domains that the CA can look at, and nothing else.
 
+use k8s_openapi::api::apps::v1::StatefulSet;
+
 use super::desired::{Blocker, Desired};
-use super::detect::Layout;
 use crate::api::v1alpha1::{AcmeIssuer, AcmeSolverChoice, Issuer, IssuerChoice};
 use crate::tls::leaf::LeafSpec;
 
 /// The certificate as its issuer can give it. Whoever signs now decides, not who is to sign later.
-pub fn asked(issuer: &Issuer, mut spec: LeafSpec, workload: &Layout<'_>) -> LeafSpec {
+pub fn asked(issuer: &Issuer, mut spec: LeafSpec, set: Option<&StatefulSet>) -> LeafSpec {
     let Some(IssuerChoice::Acme(acme)) = issuer.choice() else {
         return spec;
     };
@@ -24,7 +25,7 @@ pub fn asked(issuer: &Issuer, mut spec: LeafSpec, workload: &Layout<'_>) -> Leaf
             .collect();
         for wildcard in wildcards {
             spec.dns.remove(&wildcard);
-            let pods = pods(workload).into_iter();
+            let pods = set.map(pods).unwrap_or_default().into_iter();
             spec.dns
                 .extend(pods.map(|pod| wildcard.replacen('*', &pod, 1)));
         }
@@ -52,6 +53,21 @@ pub fn refuse<'a>(
             "InvalidSpec",
             format!("tls.extraSans has {ip}, and the ACME issuer is not asked for addresses"),
             "Take it out, and let clients dial a name.",
+        ));
+    }
+    if let Some(ip) = desired.mysql_ips.first() {
+        return Err(Blocker::new(
+            "InvalidSpec",
+            format!("cluster.tidb.mysqlSans has {ip}, and the ACME issuer is not asked for addresses"),
+            "Take it out, and let clients dial a name.",
+        ));
+    }
+    let outside = desired.mysql_dns.iter().find(|name| !acme.asks_for(name));
+    if let Some(name) = outside {
+        return Err(Blocker::new(
+            "InvalidSpec",
+            format!("cluster.tidb.mysqlSans has {name}, which is in no domain of tls.issuer.acme.domains"),
+            "Add its domain there, if the CA can check it, or take the name out.",
         ));
     }
     let outside = desired.extra_dns.iter().find(|name| !acme.asks_for(name));
@@ -88,8 +104,7 @@ fn reached(acme: &AcmeIssuer, name: &str) -> bool {
 }
 
 /// Names of the pods that there are to be.
-fn pods(workload: &Layout<'_>) -> Vec<String> {
-    let set = workload.stateful_set;
+fn pods(set: &StatefulSet) -> Vec<String> {
     let spec = set.spec.as_ref();
     let replicas = spec.and_then(|spec| spec.replicas).unwrap_or(1);
     let ordinals = spec.and_then(|spec| spec.ordinals.as_ref());

@@ -34,12 +34,15 @@ pub fn claims(observed: &Observed) -> Result<(), Blocker> {
     Ok(())
 }
 
-fn targets(resource: &TikvSecurity) -> [&str; 2] {
+fn targets(resource: &TikvSecurity) -> Vec<&str> {
     let cluster = &resource.spec.cluster;
-    [
+    let mut all: Vec<&str> = vec![
         &cluster.tikv.stateful_set.name,
         &cluster.pd.stateful_set.name,
-    ]
+    ];
+    let tidb = cluster.tidb.as_ref();
+    all.extend(tidb.map(|tidb| tidb.stateful_set.name.as_str()));
+    all
 }
 
 /// The master key must be proven before the first change. Once its configuration is rolled out, an outage of it is

@@ -69,6 +69,10 @@ pub struct Desired {
     pub extra_dns: BTreeSet<String>,
     /// More addresses.
     pub extra_ips: BTreeSet<IpAddr>,
+    /// More DNS names of TiDB's MySQL port.
+    pub mysql_dns: BTreeSet<String>,
+    /// More addresses of TiDB's MySQL port.
+    pub mysql_ips: BTreeSet<IpAddr>,
     /// Common names that TiKV admits.
     pub allowed_names: Vec<String>,
     /// Encryption at rest.
@@ -107,6 +111,9 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
     let spec = &observed.resource.spec;
     let invalid = |what: &str, next: &str| Blocker::new("InvalidSpec", what, next);
     let (mut extra_dns, mut extra_ips) = (BTreeSet::new(), BTreeSet::new());
+    let tidb = spec.cluster.tidb.as_ref();
+    let mysql_sans = tidb.map_or(&[][..], |tidb| &tidb.mysql_sans);
+    let (mysql_dns, mysql_ips) = sans("cluster.tidb.mysqlSans", mysql_sans)?;
     let (mut leaf_duration, mut renew_before) = (
         SignedDuration::from_hours(720),
         SignedDuration::from_hours(240),
@@ -115,11 +122,13 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
     let mut ca_duration = SelfSigned::default().ca_duration.get();
     let mut key_algorithm = KeyAlgorithm::default();
     let (name, namespace) = (observed.name(), observed.namespace());
-    let mut allowed_names: Vec<String> = Part::ALL
-        .iter()
-        .map(|part| part.common_name(name, namespace))
-        .collect();
-    if let Some(long) = allowed_names.iter().find(|name| name.len() > 64) {
+    let common_name = |part: Part| part.common_name(name, namespace);
+    let names: Vec<String> = observed.parts().into_iter().map(common_name).collect();
+    // Nobody calls TiKV as the MySQL port.
+    let mysql = common_name(Part::TidbServer);
+    let callers = names.iter().filter(|name| **name != mysql);
+    let mut allowed_names: Vec<String> = callers.cloned().collect();
+    if let Some(long) = names.iter().find(|name| name.len() > 64) {
         return Err(invalid(
             &format!(
                 "the common name {long} has more than the 64 characters that a certificate allows"
@@ -164,20 +173,7 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
                 "Write caDuration 87600h, or shorter certificates.",
             ));
         }
-        for san in &tls.extra_sans {
-            match san.parse::<IpAddr>() {
-                Ok(ip) => drop(extra_ips.insert(ip)),
-                Err(_) if is_dns(san) => drop(extra_dns.insert(san.clone())),
-                Err(_) => {
-                    return Err(invalid(
-                        &format!(
-                            "tls.extraSans has {san:?}, which is neither a DNS name nor an IP address"
-                        ),
-                        "Write names without scheme and port.",
-                    ));
-                }
-            }
-        }
+        (extra_dns, extra_ips) = sans("tls.extraSans", &tls.extra_sans)?;
         let revoked = super::revocation::known(observed).unwrap_or_default();
         let withdrawn = super::revocation::withdrawn(&observed.resource, &revoked);
         let admitted = tls.allowed_names.iter();
@@ -273,9 +269,30 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
         renew_before,
         extra_dns,
         extra_ips,
+        mysql_dns,
+        mysql_ips,
         allowed_names,
         encryption,
     })
+}
+
+/// Names and addresses of a field.
+fn sans(field: &str, all: &[String]) -> Result<(BTreeSet<String>, BTreeSet<IpAddr>), Blocker> {
+    let (mut dns, mut ips) = (BTreeSet::new(), BTreeSet::new());
+    for san in all {
+        match san.parse::<IpAddr>() {
+            Ok(ip) => drop(ips.insert(ip)),
+            Err(_) if is_dns(san) => drop(dns.insert(san.clone())),
+            Err(_) => {
+                return Err(Blocker::new(
+                    "InvalidSpec",
+                    format!("{field} has {san:?}, which is neither a DNS name nor an IP address"),
+                    "Write names without scheme and port.",
+                ));
+            }
+        }
+    }
+    Ok((dns, ips))
 }
 
 /// Bounds that admission lets through; a number that makes no sense got past it.

@@ -56,6 +56,17 @@ impl Layout<'_> {
     }
 }
 
+/// The workloads whose templates are this operator's to change.
+#[derive(Clone, Debug)]
+pub struct Layouts<'a> {
+    /// TiKV.
+    pub tikv: Layout<'a>,
+    /// PD.
+    pub pd: Layout<'a>,
+    /// TiDB, where it is named and there.
+    pub tidb: Option<Layout<'a>>,
+}
+
 /// Looks.
 pub fn detect<'a>(
     part: Part,
@@ -80,7 +91,7 @@ pub fn detect<'a>(
     let containers = pod.map(|pod| pod.containers.as_slice()).unwrap_or_default();
     let container = find_container(part, wanted, containers, &title)?;
     let words = words(&containers[container]);
-    if words.iter().any(|word| word.contains("tiflash")) {
+    if part != Part::Tidb && words.iter().any(|word| word.contains("tiflash")) {
         return Err(Blocker::new(
             "NotTikv",
             format!("{title} runs TiFlash, whose files this program does not know"),
@@ -94,7 +105,7 @@ pub fn detect<'a>(
         Blocker::new(
             "ConfigMapNotFound",
             format!("ConfigMap {mounted}, which {title} mounts, does not exist"),
-            "Create it with TiKV's or PD's TOML in it.",
+            "Create it with its TOML in it.",
         )
     })?;
     let mut layout = Layout {
@@ -211,7 +222,7 @@ fn find_config(
     let mounts = pod
         .and_then(|pod| pod.containers[container].volume_mounts.as_deref())
         .unwrap_or_default();
-    let flag = option(words, &["--config", "-C"]);
+    let flag = option(words, &["--config", "-config", "-C"]);
     let mut candidates = Vec::new();
     for mount in mounts {
         let volume = volumes.iter().find(|volume| volume.name == mount.name);

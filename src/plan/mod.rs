@@ -19,7 +19,9 @@ pub mod finish;
 pub mod key_status;
 pub mod keys;
 pub mod master_key;
+pub mod leaf;
 pub mod merge;
+pub mod mysql;
 pub mod names;
 pub mod objects;
 pub mod observed;
@@ -49,7 +51,7 @@ use crate::tikv::tikv_toml::secrets_in_the_clear;
 use action::{Action, Note, Plan};
 use conditions::{Configuration, Facts};
 use desired::{Blocker, Desired};
-use detect::{Layout, detect};
+use detect::{Layout, Layouts, detect};
 use drift::Found;
 use keys::Told;
 use names::Part;
@@ -79,8 +81,9 @@ struct Prepared<'a> {
     desired: Desired,
     /// As it was recorded.
     ring: Option<KeyRing>,
-    tikv: Layout<'a>,
-    pd: Layout<'a>,
+    layouts: Layouts<'a>,
+    /// Why TiDB can not be seen through. What exists is kept true all the same.
+    tidb: Option<Blocker>,
 }
 
 fn prepare(observed: &Observed, now: Timestamp) -> Result<Prepared<'_>, Blocker> {
@@ -89,6 +92,13 @@ fn prepare(observed: &Observed, now: Timestamp) -> Result<Prepared<'_>, Blocker>
     let cluster = &observed.resource.spec.cluster;
     let tikv = detect(Part::Tikv, &cluster.tikv.stateful_set, &observed.tikv)?;
     let pd = detect(Part::Pd, &cluster.pd.stateful_set, &observed.pd)?;
+    let tidb = cluster.tidb.as_ref();
+    let tidb = tidb.map(|tidb| detect(Part::Tidb, &tidb.stateful_set, &observed.tidb));
+    let (tidb, problem) = match tidb {
+        Some(Err(problem)) => (None, Some(problem)),
+        Some(Ok(tidb)) => (Some(tidb), None),
+        None => (None, None),
+    };
     checks::no_tiflash(observed)?;
     versions::kms(observed, &desired, &tikv)?;
     let spec = observed.resource.spec.encryption.as_ref();
@@ -101,18 +111,18 @@ fn prepare(observed: &Observed, now: Timestamp) -> Result<Prepared<'_>, Blocker>
     Ok(Prepared {
         desired,
         ring,
-        tikv,
-        pd,
+        layouts: Layouts { tikv, pd, tidb },
+        tidb: problem,
     })
 }
 
 fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Plan, Blocker> {
     let Prepared {
-        desired, tikv, pd, ..
+        desired, layouts, ..
     } = prepared;
     // All that can be refused is refused before the first action.
-    stage::configure(observed, desired, tikv, pd, desired.tls)?;
-    let issue = tls::issue(observed, desired, tikv, pd, now)?;
+    stage::configure(observed, desired, layouts, desired.tls)?;
+    let issue = tls::issue(observed, desired, layouts, now)?;
     let turned = turn(observed, prepared, now)?;
     let (turn, next) = turned.map_or((None, None), |(turn, next)| (Some(turn), Some(next)));
     let told = next.as_ref().and_then(|next| next.encryption.as_ref());
@@ -123,7 +133,7 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
         .map_or((None, None), |(told, map)| (Some(told), map));
     let drift = drift::find(observed);
     let left = || drift::is_left(&drift).then_some(Obstacle::Drift);
-    let obstacle = permitted(observed, desired, turn.as_ref());
+    let obstacle = permitted(observed, prepared, turn.as_ref());
     let desired = next.as_ref().unwrap_or(desired);
     let obstacle =
         obstacle.and_then(|()| wrapped::make(observed, desired).map_err(Obstacle::WrappedKey));
@@ -144,7 +154,7 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
     if !has_finalizer(observed) {
         actions.push(Action::AddFinalizer);
     }
-    let first_issue = tls::statuses(observed, Some(desired)).len() < 5;
+    let first_issue = tls::statuses(observed, Some(desired)).len() <= observed.parts().len();
     let issuing = issue.len();
     actions.extend(issue);
     // Before any template names it.
@@ -160,10 +170,10 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
     if withheld.is_some() {
         actions.extend(stop(&mut rolling, observed, now));
     }
-    let step = stage::tls_step(observed, desired, pd, rolling.sound());
+    let step = stage::tls_step(observed, desired, &layouts.pd, rolling.sound());
     let mut persist_first = turn.as_ref().is_some_and(|turn| turn.moved);
     let mut configuration = Configuration::of(!first_issue);
-    let configure = stage::configure(observed, desired, tikv, pd, step == TlsStep::On)?;
+    let configure = stage::configure(observed, desired, layouts, step == TlsStep::On)?;
     if let TlsStep::PeerUrls(urls) = &step {
         actions.extend(urls.iter().cloned());
         hold(&mut rolling);
@@ -203,7 +213,7 @@ fn go(observed: &Observed, prepared: &Prepared<'_>, now: Timestamp) -> Result<Pl
     plan.events
         .extend(authority.into_iter().flat_map(|turn| turn.notes));
     plan.events.append(&mut rolling.events);
-    plan.events.extend(exposed(observed, tikv));
+    plan.events.extend(exposed(observed, &layouts.tikv));
     Ok(plan)
 }
 
@@ -219,19 +229,19 @@ fn turn(
     now: Timestamp,
 ) -> Result<Option<(Turn, Desired)>, Blocker> {
     let Prepared {
-        desired, tikv, pd, ..
+        desired, layouts, ..
     } = prepared;
     let encryption = observed.resource.spec.encryption.as_ref();
     let Some((encryption, ring)) = encryption.zip(prepared.ring.as_ref()) else {
         return Ok(None);
     };
     let tls = stage::has_begun(observed);
-    let settled = stage::configure(observed, desired, tikv, pd, tls)?.is_empty();
+    let settled = stage::configure(observed, desired, layouts, tls)?.is_empty();
     let mut turn = ring::turn(observed, encryption, ring, settled, now);
     let next = desired.under(observed.name(), &turn.ring, observed.ring().is_some())?;
     if turn.finished {
         // The pods lack nothing but the end of a key that none of them needs.
-        let patch = stage::configure(observed, &next, tikv, pd, tls)?;
+        let patch = stage::configure(observed, &next, layouts, tls)?;
         let pods = pods::views(observed, &observed.tikv);
         let mut revisions: Vec<String> = pods
             .iter()
@@ -239,7 +249,7 @@ fn turn(
             .collect();
         revisions.sort();
         revisions.dedup();
-        turn.ring.spared = stage::digest_of(&patch, tikv).map(|template| Spared {
+        turn.ring.spared = stage::digest_of(&patch, &layouts.tikv).map(|template| Spared {
             template,
             revisions,
         });
@@ -249,7 +259,7 @@ fn turn(
 
 /// What forbids new work, but not that what runs goes on.
 enum Obstacle {
-    /// A policy is violated, or a mode can not do what is asked for: always a matter for a person.
+    /// A policy is violated, a mode can not do what is asked for, or TiDB is not as it must be: always a matter for a person.
     Policy(Blocker),
     /// The wrapped master key is lost or not ours: always a matter for a person.
     WrappedKey(Blocker),
@@ -276,7 +286,7 @@ fn restrained(
     now: Timestamp,
 ) -> Result<Plan, Blocker> {
     let Prepared {
-        desired, tikv, pd, ..
+        desired, layouts, ..
     } = prepared;
     let Restraint {
         obstacle,
@@ -289,8 +299,8 @@ fn restrained(
     let told = told.or(untold.filter(|_| left));
     let untold = pending;
     let mut rolling = rollout::roll(observed, told.as_ref(), now);
-    let step = stage::tls_step(observed, desired, pd, rolling.sound());
-    let lacks = !stage::configure(observed, desired, tikv, pd, step == TlsStep::On)?.is_empty();
+    let step = stage::tls_step(observed, desired, &layouts.pd, rolling.sound());
+    let lacks = !stage::configure(observed, desired, layouts, step == TlsStep::On)?.is_empty();
     let step = match step {
         TlsStep::PeerUrls(_) => TlsStep::Wait("what the condition Blocked names".to_owned()),
         step => step,
@@ -332,9 +342,15 @@ fn restrained(
 }
 
 /// Whether policies, the master keys and what is asked of them let anything begin.
-fn permitted(observed: &Observed, desired: &Desired, turn: Option<&Turn>) -> Result<(), Obstacle> {
+fn permitted(
+    observed: &Observed,
+    prepared: &Prepared<'_>,
+    turn: Option<&Turn>,
+) -> Result<(), Obstacle> {
+    let tidb = prepared.tidb.clone();
+    tidb.map_or(Ok(()), |problem| Err(Obstacle::Policy(problem)))?;
     policy::satisfied(observed).map_err(Obstacle::Policy)?;
-    compaction::permitted(observed, desired).map_err(Obstacle::Policy)?;
+    compaction::permitted(observed, &prepared.desired).map_err(Obstacle::Policy)?;
     let Some(turn) = turn else { return Ok(()) };
     checks::master_key(observed, turn).map_err(Obstacle::Key)?;
     turn.refused

@@ -1,5 +1,8 @@
 //! Names of everything made for a `TikvSecurity`; see the table in ARCHITECTURE.md.
 
+use crate::api::AGENT_PORT;
+use crate::api::v1alpha1::Cluster;
+
 /// A part of the cluster that has a certificate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Part {
@@ -11,11 +14,31 @@ pub enum Part {
     Agent,
     /// The operator, and whoever else is a client.
     Client,
+    /// TiDB among the parts of the cluster.
+    Tidb,
+    /// TiDB towards MySQL clients.
+    TidbServer,
+    /// TiFlash.
+    Tiflash,
+    /// TiCDC.
+    Ticdc,
 }
 
 impl Part {
-    /// All parts.
-    pub const ALL: [Self; 4] = [Self::Tikv, Self::Pd, Self::Agent, Self::Client];
+    /// Those that every cluster has.
+    pub const CORE: [Self; 4] = [Self::Tikv, Self::Pd, Self::Agent, Self::Client];
+
+    /// Those that a cluster has. TiDB's set among the parts of the cluster comes before the one whose renewal restarts it, so that it
+    /// starts with both.
+    pub fn of(cluster: &Cluster) -> Vec<Self> {
+        let mut parts = Self::CORE.to_vec();
+        if cluster.tidb.is_some() {
+            parts.extend([Self::Tidb, Self::TidbServer]);
+        }
+        parts.extend(cluster.tiflash.as_ref().map(|_| Self::Tiflash));
+        parts.extend(cluster.ticdc.as_ref().map(|_| Self::Ticdc));
+        parts
+    }
 
     /// The word in names.
     pub const fn name(self) -> &'static str {
@@ -24,6 +47,25 @@ impl Part {
             Self::Pd => "pd",
             Self::Agent => "agent",
             Self::Client => "client",
+            Self::Tidb => "tidb",
+            Self::TidbServer => "tidb-server",
+            Self::Tiflash => "tiflash",
+            Self::Ticdc => "ticdc",
+        }
+    }
+
+    /// Ports on which its certificate is to be seen (facts, TLS §1.1). TiKV's 20180 is not among them: it changes its certificate only
+    /// after a failed handshake (§2.2). TiCDC has one of the two.
+    pub const fn ports(self) -> &'static [u16] {
+        match self {
+            Self::Tikv => &[20160],
+            Self::Pd => &[2379, 2380],
+            Self::Agent => &[AGENT_PORT],
+            Self::Client => &[],
+            Self::Tidb => &[TIDB_STATUS_PORT],
+            Self::TidbServer => &[MYSQL_PORT],
+            Self::Tiflash => &[3930, 20170],
+            Self::Ticdc => &[8300, 8301],
         }
     }
 
@@ -90,6 +132,14 @@ pub const AGENT_RUN: &str = "/run/tikv-security";
 pub const TIKV_TLS: &str = "/var/lib/tikv-tls";
 /// Directory of the PD leaf.
 pub const PD_TLS: &str = "/var/lib/pd-tls";
+/// Directory of TiDB's leaf among the parts of the cluster.
+pub const TIDB_TLS: &str = "/var/lib/tidb-tls";
+/// Directory of the leaf of TiDB's MySQL port.
+pub const TIDB_SERVER_TLS: &str = "/var/lib/tidb-server-tls";
+/// TiDB's port for MySQL clients.
+pub const MYSQL_PORT: u16 = 4000;
+/// TiDB's status port.
+pub const TIDB_STATUS_PORT: u16 = 10080;
 /// Directory in memory of the master keys that the agent unwrapped, where TiKV and the agent see it.
 pub const UNWRAPPED: &str = "/var/lib/tikv-security/keys";
 /// Directory of the wrapped master keys in the agent's container; a directory for each.
@@ -106,6 +156,8 @@ pub const HSM_CONFIG: &str = "/var/lib/tikv-security/hsm";
 pub const VOLUME_HSM: &str = "tikv-security-hsm";
 /// Volumes that are added to the pod template.
 pub const VOLUME_TLS: &str = "tikv-security-tls";
+/// Volume of the leaf of TiDB's MySQL port.
+pub const VOLUME_SERVER_TLS: &str = "tikv-security-server-tls";
 /// Volume of the agent's leaf.
 pub const VOLUME_AGENT_TLS: &str = "tikv-security-agent-tls";
 /// Volume of the desired state.

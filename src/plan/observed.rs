@@ -8,6 +8,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
 use super::export::Known;
+use super::names::Part;
 use super::revocation::Trial;
 use super::revocation::record::Stored;
 use super::trust::Bundle;
@@ -34,6 +35,12 @@ pub struct Observed {
     pub tikv: WorkloadFacts,
     /// PD.
     pub pd: WorkloadFacts,
+    /// TiDB, where it is named.
+    pub tidb: WorkloadFacts,
+    /// TiFlash, where it is named.
+    pub tiflash: WorkloadFacts,
+    /// TiCDC, where it is named.
+    pub ticdc: WorkloadFacts,
     /// Secrets by name: those with our names, whoever made them.
     pub secrets: BTreeMap<String, SecretFacts>,
     /// What the issuer that the resource names can do.
@@ -297,6 +304,9 @@ impl Observed {
             namespace_labels: BTreeMap::new(),
             tikv,
             pd,
+            tidb: WorkloadFacts::default(),
+            tiflash: WorkloadFacts::default(),
+            ticdc: WorkloadFacts::default(),
             secrets: BTreeMap::new(),
             issuer: IssuerLook::Makes,
             not_issued: BTreeMap::new(),
@@ -315,6 +325,31 @@ impl Observed {
             key_probe: None,
             agent_image: agent_image.to_owned(),
         }
+    }
+
+    /// The parts of the cluster that have certificates.
+    pub fn parts(&self) -> Vec<Part> {
+        Part::of(&self.resource.spec.cluster)
+    }
+
+    /// The workloads whose templates are this operator's to change.
+    pub fn workloads(&self) -> Vec<&WorkloadFacts> {
+        let tidb = self.resource.spec.cluster.tidb.as_ref();
+        let tidb = tidb.map(|_| &self.tidb);
+        [Some(&self.tikv), Some(&self.pd), tidb]
+            .into_iter()
+            .flatten()
+            .collect()
+    }
+
+    /// The workloads that are only looked at, and whose certificates those are.
+    pub fn guests(&self) -> Vec<(Part, &WorkloadFacts)> {
+        let cluster = &self.resource.spec.cluster;
+        let tiflash = cluster.tiflash.as_ref();
+        let tiflash = tiflash.map(|_| (Part::Tiflash, &self.tiflash));
+        let ticdc = cluster.ticdc.as_ref();
+        let ticdc = ticdc.map(|_| (Part::Ticdc, &self.ticdc));
+        [tiflash, ticdc].into_iter().flatten().collect()
     }
 
     /// Name of the `TikvSecurity`.

@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::Pod;
 
 use super::ca::Restarts;
 use super::keys::Told;
+use super::mysql;
 use super::names::VOLUME_TLS;
 use super::observed::{Observed, PdFacts, WorkloadFacts};
 use super::template;
@@ -34,10 +35,12 @@ pub struct PodView<'a> {
     pub ready_since: Option<Timestamp>,
     /// Which template it was made of.
     pub revision: Option<&'a str>,
-    /// True when it does not run the StatefulSet's present template, and must, or is `stale`.
+    /// True when it does not run the StatefulSet's present template, and must, or is `stale` or `unread`.
     pub outdated: bool,
     /// True when it must restart because the CA changed.
     pub stale: bool,
+    /// True when it must restart because its MySQL port serves an earlier certificate.
+    pub unread: bool,
     /// True when it mounts TLS.
     pub tls: bool,
     /// Its store in PD.
@@ -197,6 +200,7 @@ fn view<'a>(
     let tls = volumes.iter().find(|volume| volume.name == VOLUME_TLS);
     let secret = tls.and_then(|volume| volume.secret.as_ref()?.secret_name.as_deref());
     let stale = restarts.must(secret, created);
+    let unread = mysql::unread(observed, pod, created);
     let other = own.is_none_or(|own| own != revision && !same.iter().any(|one| one == own));
     PodView {
         name,
@@ -213,8 +217,9 @@ fn view<'a>(
             .and_then(|one| one.last_transition_time.as_ref())
             .map(|time| time.0),
         revision: own,
-        outdated: other || stale,
+        outdated: other || stale || unread,
         stale,
+        unread,
         tls: tls.is_some(),
         store: observed
             .pd_facts()

@@ -4,6 +4,7 @@ mod ailing;
 mod lent;
 mod members;
 mod reach;
+mod sql;
 
 use jiff::Timestamp;
 
@@ -12,7 +13,8 @@ use super::ca;
 use super::desired::Blocker;
 use super::drift;
 use super::keys::Told;
-use super::observed::{Observed, PdFacts, PdState};
+use super::mysql;
+use super::observed::{Observed, PdFacts, PdState, WorkloadFacts};
 use super::pods::{PodView, replicas, update_revision, views};
 use crate::api::report::AgentPhase;
 use crate::api::v1alpha1::{RolloutPhase, RolloutStatus};
@@ -65,6 +67,7 @@ pub fn roll(observed: &Observed, told: Option<&Told>, now: Timestamp) -> Rolling
         now,
         tikv: views(observed, &observed.tikv),
         pd: views(observed, &observed.pd),
+        tidb: views(observed, &observed.tidb),
         out: Rolling::default(),
         before,
     };
@@ -117,6 +120,7 @@ struct Roll<'a> {
     now: Timestamp,
     tikv: Vec<PodView<'a>>,
     pd: Vec<PodView<'a>>,
+    tidb: Vec<PodView<'a>>,
     before: RolloutStatus,
     out: Rolling,
 }
@@ -124,20 +128,24 @@ struct Roll<'a> {
 impl<'a> Roll<'a> {
     fn decide(&mut self) {
         self.forget_schedulers();
-        let seen = |set: Option<&_>| set.is_none_or(|set| update_revision(set).is_some());
-        if !seen(self.observed.tikv.stateful_set.as_ref())
-            || !seen(self.observed.pd.stateful_set.as_ref())
-        {
+        let seen = |facts: &&WorkloadFacts| {
+            let set = facts.stateful_set.as_ref();
+            set.is_none_or(|set| update_revision(set).is_some())
+        };
+        if !self.observed.workloads().iter().all(seen) {
             return self.wait(
                 RolloutPhase::Restarting,
                 None,
                 "the StatefulSet controller to see the new template",
             );
         }
-        if self.switch_to_tls() || self.roll_pd() {
+        if self.switch_to_tls() {
             return;
         }
-        self.roll_tikv();
+        if !self.roll_pd() {
+            self.roll_tikv();
+        }
+        self.roll_tidb();
     }
 
     /// Schedulers that the status names and that no pod in work needs any more.
@@ -175,15 +183,18 @@ impl<'a> Roll<'a> {
 
     /// The template has TLS and a pod has not: TiKV's port is all TLS or all plaintext, so all go together.
     fn switch_to_tls(&mut self) -> bool {
-        let templates = [&self.observed.tikv, &self.observed.pd]
-            .iter()
-            .all(|facts| template_has_tls(facts));
-        let pods = self.pd.iter().chain(&self.tikv);
-        let plain: Vec<PodView<'a>> = pods.filter(|pod| !pod.tls).cloned().collect();
+        let workloads = self.observed.workloads();
+        let there = workloads.iter().filter(|one| one.stateful_set.is_some());
+        let templates = there.into_iter().all(|facts| template_has_tls(facts));
+        let core = self.pd.iter().chain(&self.tikv).filter(|pod| !pod.tls);
+        let tidb = self.tidb.iter().filter(|pod| !pod.tls);
+        // TiDB that comes later, or is left over, is rolled: it is the stores that speak either the one or the other.
+        let needed = core.clone().next().is_some();
+        let plain: Vec<PodView<'a>> = core.chain(tidb).filter(|_| needed).cloned().collect();
         if !templates || plain.is_empty() {
             return false;
         }
-        let begun = plain.len() < self.pd.len() + self.tikv.len();
+        let begun = plain.len() < self.pd.len() + self.tikv.len() + self.tidb.len();
         if let Some(damaged) = self.out.damaged.clone().filter(|_| !begun) {
             self.wait(RolloutPhase::Held, None, &damaged.message);
             return true;
@@ -394,7 +405,13 @@ impl<'a> Roll<'a> {
     /// Why a pod must restart.
     fn reason(&self, pod: &PodView<'_>) -> Option<String> {
         if pod.outdated {
-            let set = self.observed.tikv.stateful_set.as_ref();
+            let is_its = |facts: &&&WorkloadFacts| {
+                let mut pods = facts.pods.iter();
+                pods.any(|one| one.metadata.name.as_deref() == Some(pod.name))
+            };
+            let workloads = self.observed.workloads();
+            let set = workloads.iter().find(is_its);
+            let set = set.and_then(|facts| facts.stateful_set.as_ref());
             let name = set.and_then(|set| set.metadata.name.as_deref());
             let drift = drift::restart_reason(self.observed, name.unwrap_or_default(), pod.created);
             return Some(drift.unwrap_or_else(|| old(pod).to_owned()));
@@ -500,10 +517,10 @@ impl<'a> Roll<'a> {
 
 /// Why a pod that is outdated restarts.
 const fn old(pod: &PodView<'_>) -> &'static str {
-    if pod.stale {
-        ca::RESTART
-    } else {
-        "its pod template changed"
+    match (pod.stale, pod.unread) {
+        (true, _) => ca::RESTART,
+        (false, true) => mysql::RESTART,
+        (false, false) => "its pod template changed",
     }
 }
 
@@ -515,7 +532,7 @@ fn delete(pod: &PodView<'_>, reason: &str) -> Action {
     }
 }
 
-fn template_has_tls(facts: &super::observed::WorkloadFacts) -> bool {
+fn template_has_tls(facts: &WorkloadFacts) -> bool {
     facts.stateful_set.as_ref().is_some_and(|set| {
         super::template::has_tls(&super::template::as_json(set)["spec"]["template"]["spec"])
     })

@@ -7,17 +7,19 @@ use serde_json::json;
 
 use super::action::Action;
 use super::desired::{Blocker, Desired};
-use super::detect::Layout;
+use super::detect::{Layout, Layouts};
 use super::drift;
 use super::merge::{self, diff};
-use super::names::{PD_TLS, Part, TIKV_TLS};
+use super::names::{PD_TLS, Part, TIDB_SERVER_TLS, TIDB_TLS, TIKV_TLS};
 use super::objects::{derived, is_ours};
 use super::observed::{Observed, PdState, WorkloadFacts};
+use super::pods;
 use super::probes;
 use super::rollout::illness;
 use super::template::{Wanted, as_json, build, digest, has_tls};
 use crate::api::v1alpha1::reason;
 use crate::api::{ANNOTATION_APPLIED, ANNOTATION_SOURCE};
+use crate::tikv::tidb_toml::{self, TidbTls};
 use crate::tikv::tikv_toml::{TikvChange, TlsFiles, TomlProblem};
 use crate::tikv::{pd_toml, tikv_toml};
 
@@ -119,10 +121,10 @@ pub fn has_begun(observed: &Observed) -> bool {
 pub fn configure(
     observed: &Observed,
     desired: &Desired,
-    tikv: &Layout<'_>,
-    pd: &Layout<'_>,
+    layouts: &Layouts<'_>,
     tls: bool,
 ) -> Result<Vec<Action>, Blocker> {
+    let Layouts { tikv, pd, tidb } = layouts;
     let mut actions = Vec::new();
     if tls {
         let own = Part::Pd.common_name(observed.name(), observed.namespace());
@@ -173,7 +175,38 @@ pub fn configure(
             &mut actions,
         );
     }
+    if let Some(tidb) = tidb.as_ref().filter(|_| tls) {
+        sql(observed, desired, tidb, &mut actions)?;
+    }
     Ok(actions)
+}
+
+/// TiDB, not before every store admits it by its name: stores that speak TLS and were not restarted since their list became another would
+/// refuse a TiDB that restarts by itself.
+fn sql(
+    observed: &Observed,
+    desired: &Desired,
+    tidb: &Layout<'_>,
+    actions: &mut Vec<Action>,
+) -> Result<(), Blocker> {
+    probes::refuse_plain_hooks(Part::Tidb, tidb)?;
+    let files = TidbTls {
+        cluster: TIDB_TLS,
+        server: TIDB_SERVER_TLS,
+        allowed_names: &desired.allowed_names,
+    };
+    let edited =
+        tidb_toml::edit(tidb.toml(), &files).map_err(|problem| unreadable(tidb, &problem))?;
+    let stores = pods::views(observed, &observed.tikv);
+    let secure = !stores.is_empty() && stores.iter().all(|pod| pod.tls);
+    if secure && (!actions.is_empty() || stores.iter().any(|pod| pod.outdated)) {
+        return Ok(());
+    }
+    let mut data = tidb.source.data.clone().unwrap_or_default();
+    data.insert(tidb.key.clone(), edited);
+    let facts = &observed.tidb;
+    workload(observed, tidb, Part::Tidb, data, true, None, facts, actions);
+    Ok(())
 }
 
 /// The whole StatefulSet as it would be, for `render`.
@@ -266,7 +299,7 @@ fn workload(
 /// Derived ConfigMaps that neither the template nor a pod mounts.
 pub fn sweep(observed: &Observed) -> Vec<Action> {
     let mut actions = Vec::new();
-    for facts in [&observed.tikv, &observed.pd] {
+    for facts in observed.workloads() {
         let set = facts
             .stateful_set
             .as_ref()

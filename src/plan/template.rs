@@ -12,13 +12,15 @@ use super::detect::Layout;
 use super::master_key::{self, Access};
 use super::merge::{covers, put};
 use super::names::{
-    AGENT_CONFIG, AGENT_CONTAINER, AGENT_RUN, AGENT_TLS, PD_TLS, Part, TIKV_TLS,
-    VOLUME_AGENT_CONFIG, VOLUME_AGENT_TLS, VOLUME_RUN, VOLUME_TLS, agent_config,
+    AGENT_CONFIG, AGENT_CONTAINER, AGENT_RUN, AGENT_TLS, MYSQL_PORT, PD_TLS, Part, TIDB_SERVER_TLS,
+    TIDB_TLS, TIKV_TLS, VOLUME_AGENT_CONFIG, VOLUME_AGENT_TLS, VOLUME_RUN, VOLUME_SERVER_TLS,
+    VOLUME_TLS, agent_config,
 };
 use super::observed::{Observed, WorkloadFacts};
 use super::probes;
 use super::wrapped::{self, Wrapped};
 use crate::api::{AGENT_PORT, AWS_KEYS};
+use crate::tikv::tidb_toml;
 
 /// Time that TiKV gets to move its leaders and stop (facts, TLS §4.6).
 const GRACE_SECONDS: i64 = 60;
@@ -28,7 +30,7 @@ const GRACE_SECONDS: i64 = 60;
 pub struct Wanted<'a> {
     /// Name of the `TikvSecurity`.
     pub resource: &'a str,
-    /// TiKV or PD.
+    /// TiKV, PD or TiDB.
     pub part: Part,
     /// ConfigMap to mount.
     pub config_map: &'a str,
@@ -44,9 +46,14 @@ pub fn build(layout: &Layout<'_>, wanted: &Wanted<'_>) -> Value {
     object["spec"]["updateStrategy"] = json!({"type": "OnDelete"});
     let pod = &mut object["spec"]["template"]["spec"];
     mount_config(pod, layout, wanted.config_map);
-    if wanted.part == Part::Tikv {
+    let needed = match wanted.part {
+        Part::Tikv => Some(GRACE_SECONDS),
+        Part::Tidb => Some(tidb_toml::grace_seconds(layout.toml())),
+        _ => None,
+    };
+    if let Some(needed) = needed {
         let grace = pod["terminationGracePeriodSeconds"].as_i64().unwrap_or(30);
-        pod["terminationGracePeriodSeconds"] = json!(grace.max(GRACE_SECONDS));
+        pod["terminationGracePeriodSeconds"] = json!(grace.max(needed));
     }
     if wanted.tls {
         add_tls(pod, layout.container, wanted);
@@ -71,18 +78,35 @@ fn mount_config(pod: &mut Value, layout: &Layout<'_>, config_map: &str) {
 
 fn add_tls(pod: &mut Value, container: usize, wanted: &Wanted<'_>) {
     let directory = tls_directory(wanted.part);
-    let port = if wanted.part == Part::Pd { 2379 } else { 20160 };
+    let port = match wanted.part {
+        Part::Pd => 2379,
+        Part::Tidb => MYSQL_PORT,
+        _ => 20160,
+    };
     put(
         &mut pod["volumes"],
         "name",
         secret_volume(VOLUME_TLS, &wanted.part.secret(wanted.resource)),
     );
+    if wanted.part == Part::Tidb {
+        let secret = Part::TidbServer.secret(wanted.resource);
+        let volume = secret_volume(VOLUME_SERVER_TLS, &secret);
+        put(&mut pod["volumes"], "name", volume);
+    }
     let container = &mut pod["containers"][container];
     put(
         &mut container["volumeMounts"],
         "mountPath",
         mount(VOLUME_TLS, directory),
     );
+    if wanted.part == Part::Tidb {
+        let mounts = &mut container["volumeMounts"];
+        put(
+            mounts,
+            "mountPath",
+            mount(VOLUME_SERVER_TLS, TIDB_SERVER_TLS),
+        );
+    }
     for probe in ["startupProbe", "readinessProbe", "livenessProbe"] {
         probes::adapt(&mut container[probe], port);
     }
@@ -323,6 +347,7 @@ fn security_context(pod: &Value, tikv: &Value) -> Value {
 pub const fn tls_directory(part: Part) -> &'static str {
     match part {
         Part::Pd => PD_TLS,
+        Part::Tidb => TIDB_TLS,
         _ => TIKV_TLS,
     }
 }

@@ -20,6 +20,7 @@ mod reach;
 mod refusals;
 mod revocation;
 mod rotation;
+mod tidb;
 mod truth;
 mod verifications;
 mod world;

@@ -1,7 +1,6 @@
 //! Certificates: which are made, when they are renewed, and whether the ports serve them.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use jiff::Timestamp;
 
@@ -9,15 +8,18 @@ use super::acme;
 use super::action::{Action, Anchor};
 use super::ca::{self, Course, Source};
 use super::desired::{Blocker, Desired};
-use super::detect::{Layout, hosts, option};
+use super::detect::Layouts;
+use super::leaf::{dialled, leaf};
+use super::mysql;
 use super::names::{Part, authority_secret, next_authority_secret};
 use super::objects::{annotation, is_ours, metadata};
 use super::observed::{AuthorityFacts, IssuerLook, Observed, SecretContent};
 use super::renewal::renewal;
 use super::revocation;
-use crate::api::v1alpha1::{CertificateStatus, DriftPolicy, Issuer};
-use crate::api::{AGENT_PORT, ANNOTATION_APPLIED, ANNOTATION_EMERGENCY, ANNOTATION_ROTATION};
-use crate::tikv::tikv_toml::text_at;
+use crate::api::v1alpha1::{CertificateStatus, DriftPolicy};
+use crate::api::{
+    ANNOTATION_APPLIED, ANNOTATION_EMERGENCY, ANNOTATION_ISSUED, ANNOTATION_ROTATION,
+};
 use crate::tls::leaf::LeafSpec;
 use crate::tls::parse::CertificateInfo;
 
@@ -25,19 +27,21 @@ use crate::tls::parse::CertificateInfo;
 pub fn issue(
     observed: &Observed,
     desired: &Desired,
-    tikv: &Layout<'_>,
-    pd: &Layout<'_>,
+    layouts: &Layouts<'_>,
     now: Timestamp,
 ) -> Result<Vec<Action>, Blocker> {
     let name = observed.name();
     let authority = authority_secret(name);
     foreign(observed)?;
-    let mut needed: BTreeSet<String> = Part::ALL
+    let parts = observed.parts();
+    let mut needed: BTreeSet<String> = parts
         .iter()
-        .flat_map(|part| dialled(*part, tikv, pd))
+        .flat_map(|part| dialled(*part, layouts))
         .collect();
     // By these the operator itself dials.
-    needed.extend([tikv, pd].map(|one| format!("{}.{}.svc", one.service(), observed.namespace())));
+    let dials = [Some(&layouts.tikv), Some(&layouts.pd), layouts.tidb.as_ref()];
+    let dials = dials.into_iter().flatten();
+    needed.extend(dials.map(|one| format!("{}.{}.svc", one.service(), observed.namespace())));
     acme::refuse(desired, &needed)?;
     let ca = present(observed, &authority)?;
     let course = ca.map(|ca| ca::course(observed, ca)).transpose()?;
@@ -49,7 +53,7 @@ pub fn issue(
                 "the CA in Secret {authority} ended on {}, and every certificate with it",
                 ended.ends
             ),
-            anew(name),
+            anew(observed),
         ));
     }
     let mut actions = Vec::new();
@@ -88,8 +92,8 @@ pub fn issue(
     }
     let signer = course.as_ref().map(|course| &course.signer().issuer);
     let issuer = signer.unwrap_or(&desired.issuer);
-    for part in Part::ALL {
-        let spec = leaf(observed, desired, part, tikv, pd, issuer);
+    for part in observed.parts() {
+        let spec = leaf(observed, desired, part, layouts, issuer);
         let secret = part.secret(name);
         let need = course.as_ref().map_or(Need::Leaf, |course| {
             need(observed, desired, part, &spec, course, &rotation, now)
@@ -111,7 +115,10 @@ pub fn issue(
                     .collect(),
             });
         } else if need == Need::Leaf && failed.is_none_or(|failed| now >= failed.retry_at) {
-            let notes = [(ANNOTATION_ROTATION, rotation.clone())];
+            let mut notes = vec![(ANNOTATION_ROTATION, rotation.clone())];
+            if part == Part::TidbServer {
+                notes.push((ANNOTATION_ISSUED, now.to_string()));
+            }
             actions.push(Action::IssueLeaf {
                 metadata: Box::new(metadata(observed, &secret, part.name(), &notes)),
                 authority: authority.clone(),
@@ -139,7 +146,8 @@ fn present<'a>(
                 "Restore it from a backup; a new CA would not be trusted by what runs.",
             ));
         }
-        None if Part::ALL
+        None if observed
+            .parts()
             .iter()
             .any(|part| observed.secrets.contains_key(&part.secret(name))) =>
         {
@@ -246,7 +254,7 @@ pub fn authority_end(
             ca::elsewhere(&ca.issuer).map_or_else(
                 || format!(
                     "Its rotation should have begun by itself: see status.certificateAuthority.waitsFor. Where it can not: {}",
-                    anew(observed.name())
+                    anew(observed)
                 ),
                 |what| format!("What is needed is {what}."),
             )
@@ -255,83 +263,21 @@ pub fn authority_end(
 }
 
 /// How to come to a new CA.
-fn anew(name: &str) -> String {
-    let leaves: Vec<String> = Part::ALL.iter().map(|part| part.secret(name)).collect();
+fn anew(observed: &Observed) -> String {
+    let name = observed.name();
+    let parts = observed.parts();
+    let leaves: Vec<String> = parts.iter().map(|part| part.secret(name)).collect();
+    let others = if parts.len() > Part::CORE.len() {
+        ", and of what else is named in cluster"
+    } else {
+        ""
+    };
     format!(
-        "In a maintenance window (no service for some minutes) delete the Secrets {} and {}; when they are back, delete all pods of PD and TiKV, and give clients the new Secret {}.",
+        "In a maintenance window (no service for some minutes) delete the Secrets {} and {}; when they are back, delete all pods of PD and TiKV{others}, and give clients the new Secret {}.",
         authority_secret(name),
         leaves.join(", "),
         Part::Client.secret(name)
     )
-}
-
-/// What the leaf of a part must say (facts, TLS §3.3–3.5), of whoever signs now.
-pub fn leaf(
-    observed: &Observed,
-    desired: &Desired,
-    part: Part,
-    tikv: &Layout<'_>,
-    pd: &Layout<'_>,
-    issuer: &Issuer,
-) -> LeafSpec {
-    let common_name = part.common_name(observed.name(), observed.namespace());
-    let (mut dns, mut ips) = (dialled(part, tikv, pd), BTreeSet::new());
-    let workload = if part == Part::Pd { pd } else { tikv };
-    if part == Part::Client {
-        dns.insert(common_name.clone());
-    } else {
-        workload_names(observed, workload, &mut dns);
-        dns.insert("localhost".to_owned());
-        ips.extend([
-            IpAddr::V4(Ipv4Addr::LOCALHOST),
-            IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ]);
-        dns.extend(desired.extra_dns.iter().cloned());
-        ips.extend(desired.extra_ips.iter().copied());
-    }
-    let spec = LeafSpec {
-        common_name,
-        dns,
-        ips,
-        duration: desired.leaf_duration,
-        key: desired.key_algorithm,
-    };
-    acme::asked(issuer, spec, workload)
-}
-
-/// Names by which the processes of the cluster find each other, as their configuration says.
-fn dialled(part: Part, tikv: &Layout<'_>, pd: &Layout<'_>) -> BTreeSet<String> {
-    let mut dns = BTreeSet::new();
-    match part {
-        Part::Tikv | Part::Agent => {
-            let flags = option(&tikv.words, &["--advertise-addr"]);
-            let file = text_at(tikv.toml(), &["server", "advertise-addr"])
-                .ok()
-                .flatten();
-            dns.extend(flags.or(file).iter().flat_map(|list| hosts(list)));
-        }
-        Part::Pd => {
-            for flag in [
-                "--advertise-client-urls",
-                "--advertise-peer-urls",
-                "--initial-cluster",
-                "--join",
-            ] {
-                dns.extend(
-                    option(&pd.words, &[flag])
-                        .iter()
-                        .flat_map(|list| hosts(list)),
-                );
-                let key = flag.trim_start_matches('-');
-                let file = text_at(pd.toml(), &[key]).ok().flatten();
-                dns.extend(file.iter().flat_map(|list| hosts(list)));
-            }
-            let dialled = option(&tikv.words, &["--pd-endpoints", "--pd"]);
-            dns.extend(dialled.iter().flat_map(|list| hosts(list)));
-        }
-        Part::Client => {}
-    }
-    dns
 }
 
 /// Certificates as the status shows them.
@@ -349,7 +295,7 @@ pub fn statuses(observed: &Observed, desired: Option<&Desired>) -> Vec<Certifica
             not_served: Vec::new(),
         });
     }
-    for part in Part::ALL {
+    for part in observed.parts() {
         let secret = part.secret(name);
         let Some(SecretContent::Leaf { certificate, .. }) = content(observed, &secret) else {
             continue;
@@ -374,13 +320,10 @@ fn prove(
     certificate: &CertificateInfo,
     status: &mut CertificateStatus,
 ) {
-    // 20180 changes its certificate only after a failed handshake (facts, TLS §2.2): it proves nothing.
-    let ports: &[u16] = match part {
-        Part::Tikv => &[20160],
-        Part::Pd => &[2379, 2380],
-        Part::Agent => &[AGENT_PORT],
-        Part::Client => return,
-    };
+    let ports = part.ports();
+    if ports.is_empty() {
+        return;
+    }
     let mut total = 0;
     for served in observed
         .served
@@ -444,7 +387,9 @@ fn need(
         let record = revocation::known(observed);
         record.is_some_and(|record| record.revokes(&certificate.serial))
     };
-    let other = (now >= renewal(certificate, desired.renew_before) && can_last_longer)
+    let due = |one: &CertificateInfo| now >= renewal(one, desired.renew_before) && can_last_longer;
+    let other = due(certificate)
+        || mysql::follows(observed, part, due)
         || revoked()
         || certificate.key_algorithm != Some(spec.key)
         || certificate.common_name.as_deref() != Some(spec.common_name.as_str())
@@ -467,7 +412,12 @@ fn foreign(observed: &Observed) -> Result<(), Blocker> {
     let ours = authorities
         .map(|name| name(observed.name()))
         .into_iter()
-        .chain(Part::ALL.iter().map(|part| part.secret(observed.name())));
+        .chain(
+            observed
+                .parts()
+                .into_iter()
+                .map(|part| part.secret(observed.name())),
+        );
     for name in ours {
         if let Some(secret) = observed.secrets.get(&name)
             && !is_ours(observed, &secret.metadata)
@@ -480,25 +430,6 @@ fn foreign(observed: &Observed) -> Result<(), Blocker> {
         }
     }
     Ok(())
-}
-
-fn workload_names(observed: &Observed, layout: &Layout<'_>, dns: &mut BTreeSet<String>) {
-    let namespace = observed.namespace();
-    let target = layout
-        .stateful_set
-        .metadata
-        .name
-        .as_deref()
-        .unwrap_or_default();
-    let endings =
-        ["", ".NS", ".NS.svc", ".NS.svc.cluster.local"].map(|text| text.replace("NS", namespace));
-    for ending in &endings {
-        dns.insert(format!("{target}{ending}"));
-        if !layout.service().is_empty() {
-            dns.insert(format!("{}{ending}", layout.service()));
-            dns.insert(format!("*.{}{ending}", layout.service()));
-        }
-    }
 }
 
 fn content<'a>(observed: &'a Observed, secret: &str) -> Option<&'a SecretContent> {

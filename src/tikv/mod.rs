@@ -1,4 +1,4 @@
-//! What is known of TiKV and PD: their configuration files, PD's API, TiKV's status port and debug
+//! What is known of TiKV, PD and TiDB: their configuration files, PD's API, TiKV's status port and debug
 //! service.
 
 pub mod debug_service;
@@ -9,5 +9,6 @@ pub mod pd;
 pub mod pd_toml;
 pub mod status_port;
 pub mod store_config;
+pub mod tidb_toml;
 pub mod tikv_toml;
 pub mod version;

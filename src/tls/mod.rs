@@ -7,6 +7,7 @@ pub mod client;
 mod key;
 pub mod keystore;
 pub mod leaf;
+mod mysql;
 pub mod parse;
 pub mod private;
 pub mod probe;

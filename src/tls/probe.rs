@@ -14,6 +14,7 @@ use tokio_rustls::TlsConnector;
 
 use super::bundle::{TlsSet, unix};
 use super::client::{ClientError, identity, provider, roots};
+use super::mysql;
 use super::parse::{CertificateInfo, ParseError, parse_der};
 
 /// What a port serves.
@@ -32,6 +33,19 @@ pub enum Protocol {
     Grpc,
     /// HTTP, TLS 1.2 and 1.3.
     Http,
+    /// MySQL: TLS begins when the client has asked for it.
+    Mysql,
+}
+
+impl Protocol {
+    /// A connection on which the next bytes are those of TLS.
+    pub(super) async fn open(self, address: SocketAddr) -> std::io::Result<TcpStream> {
+        let mut stream = TcpStream::connect(address).await?;
+        if self == Self::Mysql {
+            mysql::ask_for_tls(&mut stream).await?;
+        }
+        Ok(stream)
+    }
 }
 
 /// Why a port could not be looked at.
@@ -83,7 +97,8 @@ pub async fn probe(
         config.alpn_protocols = vec![b"h2".to_vec()];
     }
     let handshake = async {
-        let stream = TcpStream::connect(address)
+        let stream = protocol
+            .open(address)
             .await
             .map_err(|error| ProbeError::Connect(address, error))?;
         TlsConnector::from(Arc::new(config))

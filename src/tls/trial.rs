@@ -8,11 +8,11 @@ use std::time::Duration;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::bundle::TlsSet;
 use super::client::{grpc, mutual};
+use super::mysql::NOBODY;
 use super::probe::{ProbeError, Protocol};
 
 /// The beginning of an HTTP/2 connection, and empty settings (RFC 9113 §3.4). A server answers with its own settings.
@@ -30,7 +30,7 @@ pub async fn refuses(
     let shown = |set: &TlsSet| {
         let config = match protocol {
             Protocol::Grpc => grpc(set),
-            Protocol::Http => mutual(set),
+            Protocol::Http | Protocol::Mysql => mutual(set),
         };
         config.map_err(|error| error.to_string())
     };
@@ -60,7 +60,8 @@ async fn answered(
     let server =
         ServerName::try_from(name.to_owned()).map_err(|_| ProbeError::Name(name.to_owned()))?;
     let talk = async {
-        let stream = TcpStream::connect(address)
+        let stream = protocol
+            .open(address)
             .await
             .map_err(|error| ProbeError::Connect(address, error))?;
         let said = async {
@@ -70,6 +71,7 @@ async fn answered(
             let request = match protocol {
                 Protocol::Grpc => PREFACE,
                 Protocol::Http => request.as_bytes(),
+                Protocol::Mysql => &NOBODY,
             };
             stream.write_all(request).await?;
             stream.flush().await?;

@@ -33,7 +33,9 @@ pub use client_certificate::{
     TikvClientCertificateStatus, Usage,
 };
 pub use clients::{ClientPolicy, Trust, TrustStatus};
-pub use cluster::{Cluster, ConfigMapRef, StatefulSetRef, Workload};
+pub use cluster::{
+    Cluster, ConfigMapRef, NamedSet, OtherWorkload, SqlWorkload, StatefulSetRef, Workload,
+};
 pub use duration::{GoDuration, InvalidDuration};
 pub use encryption::{
     AwsKms, AzureKeyVault, Encryption, FileMasterKey, GcpKms, GcpVendor, MasterKey, Reencryption,

@@ -56,6 +56,8 @@ enum Spoken {
     Grpc,
     /// HTTP/1.1
     Http,
+    /// `MySQL`, as TiDB on its port 4000
+    Mysql,
 }
 
 pub(super) fn run(args: &ProbeArgs) -> Outcome {
@@ -111,7 +113,9 @@ fn question(
     let protocol = match args.protocol {
         Some(Spoken::Grpc) => Protocol::Grpc,
         Some(Spoken::Http) => Protocol::Http,
+        Some(Spoken::Mysql) => Protocol::Mysql,
         None if address.port() == 20160 => Protocol::Grpc,
+        None if address.port() == 4000 => Protocol::Mysql,
         None => Protocol::Http,
     };
     let ca = args.ca.as_deref().map(read).transpose()?;

@@ -40,9 +40,9 @@ pub(super) async fn observe(
     let (name, spec) = (resource.name_any(), &resource.spec.cluster);
     let agent_config = objects.get(&agent_config(&name)).await?;
     let wrapped = master_key::wrapped_secrets(&resource, agent_config.as_ref());
-    let secrets = secrets::read(objects, &name, &wrapped).await?;
-    let tikv = workload::read(objects, &spec.tikv).await?;
-    let pd_workload = workload::read(objects, &spec.pd).await?;
+    let secrets = secrets::read(objects, &name, &Part::of(spec), &wrapped).await?;
+    let workloads = workload::all(objects, spec).await?;
+    let (tikv, pd_pods) = (&workloads.tikv, &workloads.pd.pods);
     let volumes: Vec<TikvVolume> = objects.list(&format!("{LABEL_NAME}={name}")).await?;
     let others = others(objects, &resource).await?;
     let (policies, namespace_labels) = if context.heeds_policies {
@@ -62,7 +62,7 @@ pub(super) async fn observe(
     let key_probe = context.proofs.probe(&resource);
 
     let tls = secrets.client_config();
-    let pd = pd::client(&pd_workload.pods, &Part::Pd.secret(&name), tls.clone());
+    let pd = pd::client(pd_pods, &Part::Pd.secret(&name), tls.clone());
     let tikv_secret = Part::Tikv.secret(&name);
     let now = jiff::Timestamp::now();
     let look = pods::Look {
@@ -73,9 +73,9 @@ pub(super) async fn observe(
     };
     let rotating = secrets.has(&next_authority_secret(&name));
     let (mut pd_state, agents, served, unready) = futures::join!(
-        pd::state(&pd, !pd_workload.pods.is_empty()),
+        pd::state(&pd, !pd_pods.is_empty()),
         pods::agents(&tikv.pods, tls.clone()),
-        look.served(&tikv.pods, &pd_workload.pods),
+        look.served(&workloads),
         pods::unready(&tikv.pods, &tikv_secret, tls.clone().filter(|_| rotating)),
     );
     if let PdState::Reachable(facts) = &mut pd_state {
@@ -87,8 +87,11 @@ pub(super) async fn observe(
         others,
         policies,
         namespace_labels,
-        tikv,
-        pd: pd_workload,
+        tikv: workloads.tikv,
+        pd: workloads.pd,
+        tidb: workloads.tidb,
+        tiflash: workloads.tiflash,
+        ticdc: workloads.ticdc,
         secrets: secrets.into_facts(),
         issuer,
         not_issued,
@@ -114,6 +117,7 @@ pub(super) async fn observe(
         let ports = Ports {
             tikv: &observed.tikv.pods,
             pd: &observed.pd.pods,
+            tidb: &observed.tidb.pods,
             resource: &name,
             own,
         };

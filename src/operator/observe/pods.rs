@@ -13,11 +13,13 @@ use rustls::ClientConfig;
 
 use super::pd;
 use super::secrets::Secrets;
+use super::workload::Workloads;
 use crate::api::AGENT_PORT;
 use crate::api::report::AgentReport;
 use crate::operator::agents;
 use crate::operator::probes::{self, Port, Probes};
-use crate::plan::names::{AGENT_CONTAINER, Part};
+use crate::plan::detect::words;
+use crate::plan::names::{AGENT_CONTAINER, MYSQL_PORT, Part, TIDB_STATUS_PORT};
 use crate::plan::observed::{PdFacts, Served, ServedLeaf};
 use crate::tikv::http::{Endpoint, Transport};
 use crate::tikv::status_port::{self, STATUS_PORT};
@@ -27,6 +29,10 @@ use crate::tls::probe::Protocol;
 const TIKV_PORT: u16 = 20160;
 /// PD's peer port.
 const PEER_PORT: u16 = 2380;
+/// TiFlash's own port, and that of its Raft part.
+const TIFLASH_PORTS: [u16; 2] = [3930, 20170];
+/// TiCDC's default, and what tidb-operator gives it.
+const TICDC_PORTS: [u16; 2] = [8300, 8301];
 
 /// Time for one question to a status port.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -155,6 +161,24 @@ pub(super) async fn unready(
     join_all(asked).await.into_iter().flatten().collect()
 }
 
+/// TiCDC's port: 8301 where the pods say so, as tidb-operator makes them, else the program's own default.
+fn ticdc_port(pods: &[Pod]) -> u16 {
+    let [default, other] = TICDC_PORTS;
+    let mut containers = pods
+        .iter()
+        .filter_map(|pod| pod.spec.as_ref())
+        .flat_map(|spec| &spec.containers);
+    let says = containers.any(|container| {
+        let declared = container.ports.iter().flatten();
+        let ending = format!(":{other}");
+        declared
+            .into_iter()
+            .any(|port| port.container_port == i32::from(other))
+            || words(container).iter().any(|word| word.ends_with(&ending))
+    });
+    if says { other } else { default }
+}
+
 /// What is needed to look at ports.
 pub(super) struct Look<'a> {
     /// Results of the last handshakes.
@@ -169,19 +193,34 @@ pub(super) struct Look<'a> {
 
 impl Look<'_> {
     /// Handshakes with every port that should serve one of our leaves.
-    pub async fn served(&self, tikv: &[Pod], pd: &[Pod]) -> Vec<Served> {
+    pub async fn served(&self, workloads: &Workloads) -> Vec<Served> {
         let (grpc, http) = (Protocol::Grpc, Protocol::Http);
+        let Workloads {
+            tikv,
+            pd,
+            tidb,
+            tiflash,
+            ticdc,
+        } = workloads;
+        let ticdc_port = ticdc_port(&ticdc.pods);
         let ports = [
             (tikv, Part::Tikv, TIKV_PORT, grpc),
             (tikv, Part::Tikv, STATUS_PORT, http),
             (tikv, Part::Agent, AGENT_PORT, http),
             (pd, Part::Pd, pd::PORT, http),
             (pd, Part::Pd, PEER_PORT, http),
+            (tidb, Part::Tidb, TIDB_STATUS_PORT, http),
+            (tidb, Part::TidbServer, MYSQL_PORT, Protocol::Mysql),
+            (tiflash, Part::Tiflash, TIFLASH_PORTS[0], grpc),
+            (tiflash, Part::Tiflash, TIFLASH_PORTS[1], grpc),
+            (ticdc, Part::Ticdc, ticdc_port, http),
         ];
-        let looks = ports.into_iter().flat_map(|(pods, owner, port, protocol)| {
-            let pods = pods.iter();
-            pods.filter_map(move |pod| self.one(pod, owner, port, protocol))
-        });
+        let looks = ports
+            .into_iter()
+            .flat_map(|(facts, owner, port, protocol)| {
+                let pods = facts.pods.iter();
+                pods.filter_map(move |pod| self.one(pod, owner, port, protocol))
+            });
         join_all(looks).await
     }
 

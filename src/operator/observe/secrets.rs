@@ -39,6 +39,7 @@ pub(super) struct Secrets {
 pub(super) async fn read(
     objects: &Objects,
     resource: &str,
+    parts: &[Part],
     wrapped: &[String],
 ) -> Result<Secrets, Error> {
     let now = Timestamp::now();
@@ -57,14 +58,14 @@ pub(super) async fn read(
         };
         facts.insert(name, with(secret, content));
     }
-    for part in Part::ALL {
+    for part in parts {
         let name = part.secret(resource);
         let Some(secret) = objects.get::<Secret>(&name).await? else {
             continue;
         };
         let set = set(&secret);
         let content = leaf(set.as_ref(), now);
-        if part == Part::Client && matches!(content, SecretContent::Leaf { .. }) {
+        if *part == Part::Client && matches!(content, SecretContent::Leaf { .. }) {
             client = set.ok();
         }
         facts.insert(name, with(secret, content));

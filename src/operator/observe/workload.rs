@@ -6,15 +6,45 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{ConfigMap, PersistentVolumeClaim, Pod, PodSpec};
 use kube::ResourceExt as _;
 
-use crate::api::v1alpha1::Workload;
+use crate::api::v1alpha1::{Cluster, NamedSet, StatefulSetRef};
 use crate::api::{ANNOTATION_SOURCE, LABEL_NAME};
 use crate::operator::error::Error;
 use crate::operator::objects::Objects;
 use crate::plan::observed::WorkloadFacts;
 
+/// The workloads of a cluster.
+pub(super) struct Workloads {
+    /// TiKV.
+    pub tikv: WorkloadFacts,
+    /// PD.
+    pub pd: WorkloadFacts,
+    /// TiDB.
+    pub tidb: WorkloadFacts,
+    /// TiFlash.
+    pub tiflash: WorkloadFacts,
+    /// TiCDC.
+    pub ticdc: WorkloadFacts,
+}
+
+/// Reads them; of those that are not named there is nothing.
+pub(super) async fn all(objects: &Objects, cluster: &Cluster) -> Result<Workloads, Error> {
+    let tidb = match &cluster.tidb {
+        Some(tidb) => read(objects, &tidb.stateful_set).await?,
+        None => WorkloadFacts::default(),
+    };
+    let [tiflash, ticdc] = [&cluster.tiflash, &cluster.ticdc]
+        .map(|other| other.as_ref().map(|other| &other.stateful_set));
+    Ok(Workloads {
+        tikv: read(objects, &cluster.tikv.stateful_set).await?,
+        pd: read(objects, &cluster.pd.stateful_set).await?,
+        tidb,
+        tiflash: look(objects, tiflash).await?,
+        ticdc: look(objects, ticdc).await?,
+    })
+}
+
 /// Reads all that belongs to a workload. A StatefulSet that does not exist is a fact, not an error.
-pub(super) async fn read(objects: &Objects, workload: &Workload) -> Result<WorkloadFacts, Error> {
-    let reference = &workload.stateful_set;
+async fn read(objects: &Objects, reference: &StatefulSetRef) -> Result<WorkloadFacts, Error> {
     let stateful_set: Option<StatefulSet> = objects.get(&reference.name).await?;
     let Some(set) = &stateful_set else {
         return Ok(WorkloadFacts::default());
@@ -38,6 +68,22 @@ pub(super) async fn read(objects: &Objects, workload: &Workload) -> Result<Workl
         claims: claims(objects, set).await?,
         pods,
         stateful_set,
+    })
+}
+
+/// A workload of others: the StatefulSet and its pods.
+async fn look(objects: &Objects, named: Option<&NamedSet>) -> Result<WorkloadFacts, Error> {
+    let Some(named) = named else {
+        return Ok(WorkloadFacts::default());
+    };
+    let stateful_set: Option<StatefulSet> = objects.get(&named.name).await?;
+    let Some(set) = &stateful_set else {
+        return Ok(WorkloadFacts::default());
+    };
+    Ok(WorkloadFacts {
+        pods: pods(objects, set).await?,
+        stateful_set,
+        ..WorkloadFacts::default()
     })
 }
 

@@ -19,7 +19,7 @@ use crate::operator::error::Error;
 use crate::operator::objects::Objects;
 use crate::operator::observe::pods::{address, mounts_secret, server_name};
 use crate::operator::observe::secrets::{authority, field};
-use crate::plan::names::{Part, authority_secret, next_authority_secret};
+use crate::plan::names::{Part, TIDB_STATUS_PORT, authority_secret, next_authority_secret};
 use crate::plan::revocation::{Trial, Tried};
 use crate::tikv::debug_service::{DebugError, DebugService, GRPC_PORT};
 use crate::tikv::http::Endpoint;
@@ -77,6 +77,8 @@ pub(in crate::operator) struct Ports<'a> {
     pub tikv: &'a [Pod],
     /// Pods of PD.
     pub pd: &'a [Pod],
+    /// Pods of TiDB.
+    pub tidb: &'a [Pod],
     /// Name of the `TikvSecurity`.
     pub resource: &'a str,
     /// The operator's own set, which no port refuses.
@@ -100,6 +102,7 @@ impl Ports<'_> {
             (self.tikv, Part::Tikv, STATUS_PORT, Protocol::Http),
             (self.tikv, Part::Agent, AGENT_PORT, Protocol::Http),
             (self.pd, Part::Pd, PD_PORT, Protocol::Http),
+            (self.tidb, Part::Tidb, TIDB_STATUS_PORT, Protocol::Http),
         ];
         let looks = ports.iter().flat_map(|(pods, part, port, protocol)| {
             let secure = self.secure(pods, *part);

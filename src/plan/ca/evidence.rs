@@ -2,15 +2,15 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::Course;
-use crate::api::AGENT_PORT;
-use crate::plan::names::Part;
+use super::{Course, authority, course, guests};
+use crate::plan::names::{Part, authority_secret};
 use crate::plan::observed::{Observed, SecretContent};
 use crate::plan::pods::{PodView, replicas, views};
+use crate::tikv::status_port::STATUS_PORT;
 
 /// What lacks until every port of every pod is known to serve the certificate of its Secret, and that one suits the step.
 pub(super) fn lacking(observed: &Observed, course: &Course<'_>) -> Option<String> {
-    for part in Part::ALL {
+    for part in observed.parts() {
         if serial(observed, course, part).is_none() {
             let secret = part.secret(observed.name());
             let why = observed.not_issued.get(&secret);
@@ -20,10 +20,15 @@ pub(super) fn lacking(observed: &Observed, course: &Course<'_>) -> Option<String
             ));
         }
     }
-    for facts in [&observed.tikv, &observed.pd] {
+    for facts in observed.workloads() {
         let pods = views(observed, facts);
         if pods.len() < replicas(facts) {
-            return Some("all pods of TiKV and PD to be there".to_owned());
+            let all = if observed.workloads().len() > 2 {
+                "TiKV, PD and TiDB"
+            } else {
+                "TiKV and PD"
+            };
+            return Some(format!("all pods of {all} to be there"));
         }
         let silent = pods.iter().find(|pod| {
             pod.terminating || pod.tls && !observed.served.iter().any(|one| one.pod == pod.name)
@@ -32,8 +37,8 @@ pub(super) fn lacking(observed: &Observed, course: &Course<'_>) -> Option<String
             return Some(format!("{} to serve its certificate", pod.name));
         }
     }
-    observed.served.iter().find_map(|served| {
-        let part = part_of(served.port)?;
+    let wrong = observed.served.iter().find_map(|served| {
+        let part = part_of(observed, served.port)?;
         let wanted = serial(observed, course, part)?;
         let what = match &served.result {
             Ok(leaf) if leaf.serial == wanted && leaf.trusted => return None,
@@ -46,7 +51,15 @@ pub(super) fn lacking(observed: &Observed, course: &Course<'_>) -> Option<String
             served.port,
             part.secret(observed.name())
         ))
-    })
+    });
+    wrong.or_else(|| guests::lacking(observed))
+}
+
+/// Whether the part has a leaf that suits the step.
+pub fn suits(observed: &Observed, part: Part) -> bool {
+    let present = authority(observed, &authority_secret(observed.name()));
+    let course = present.and_then(|present| course(observed, present).ok());
+    course.is_some_and(|course| serial(observed, &course, part).is_some())
 }
 
 /// Time in which a store that started catches up with its peers: less than half a minute was measured (facts, TLS §9.3).
@@ -81,11 +94,8 @@ fn serial<'a>(observed: &'a Observed, course: &Course<'_>, part: Part) -> Option
     }
 }
 
-const fn part_of(port: u16) -> Option<Part> {
-    match port {
-        20160 | 20180 => Some(Part::Tikv),
-        2379 | 2380 => Some(Part::Pd),
-        AGENT_PORT => Some(Part::Agent),
-        _ => None,
-    }
+fn part_of(observed: &Observed, port: u16) -> Option<Part> {
+    let port = if port == STATUS_PORT { 20160 } else { port };
+    let mut parts = observed.parts().into_iter();
+    parts.find(|part| part.ports().contains(&port))
 }

@@ -26,6 +26,7 @@
 
 mod begin;
 mod evidence;
+mod guests;
 mod restarts;
 mod source;
 mod told;
@@ -33,13 +34,14 @@ mod turn;
 
 use super::action::Anchor;
 use super::desired::Blocker;
-use super::names::{Part, authority_secret, next_authority_secret};
+use super::names::{authority_secret, next_authority_secret};
 use super::objects::annotation;
 use super::observed::{AuthorityFacts, Observed, SecretContent, same_ca};
 use crate::api::v1alpha1::{CaRotation, CaStep};
 use crate::api::{ANNOTATION_APPLIED, ANNOTATION_CA_ROTATION};
 use crate::tls::parse::CertificateInfo;
 
+pub use evidence::suits;
 pub use restarts::{RESTART, Restarts};
 pub use source::{Source, elsewhere, of as source};
 pub use turn::{Moment, Turn, turn};
@@ -137,7 +139,8 @@ pub fn course<'a>(
 
 /// Refuses when the Secret of the next CA is gone, and certificates that it signed are in use.
 fn lost(observed: &Observed, present: &AuthorityFacts) -> Result<(), Blocker> {
-    let mut orphans = Part::ALL.iter().filter(|part| {
+    let parts = observed.parts();
+    let mut orphans = parts.iter().filter(|part| {
         let secret = observed.secrets.get(&part.secret(observed.name()));
         secret.is_some_and(|secret| match &secret.content {
             SecretContent::Leaf {

@@ -21,6 +21,8 @@ pub const RESTART: &str = "it has loaded its certificates and trust before the C
 pub struct Restarts {
     tikv: Stale,
     pd: Stale,
+    /// TiDB, and what others restart, where they are named.
+    others: Vec<Stale>,
 }
 
 #[derive(Clone, Debug)]
@@ -38,6 +40,9 @@ impl Restarts {
             made: none.clone(),
         };
         let (mut tikv, mut pd) = (stale(Part::Tikv), stale(Part::Pd));
+        // TiDB restarts for each new certificate of its MySQL port (`plan/mysql`), and has all of the step then. Whether TiFlash and TiCDC
+        // would need it less often than this is not known.
+        let (mut tidb, mut guests) = (none.clone(), none.clone());
         let settled = memory(observed).and_then(|memory| Some((memory.settled_at?, memory)));
         if let Some((settled, memory)) = settled {
             let before = Timestamp::MIN..settled;
@@ -46,23 +51,28 @@ impl Restarts {
             let [present, next] = [authority_secret, next_authority_secret]
                 .map(|name| serial(&name(observed.name())));
             // Where the leaves stayed, no port could show that it has read what came beside them.
-            let stayed = authority(observed, &authority_secret(observed.name()))
-                .is_some_and(|ca| !ca.key_is_here());
+            let stayed = stayed(observed);
             match memory.step {
                 // Once is enough, also when it came back to this step for a store that was stranded.
                 CaStep::Bundle => {
                     pd.made = Timestamp::MIN..memory.published_at.unwrap_or(settled);
                     if stayed {
                         tikv.made = pd.made.clone();
+                        tidb = pd.made.clone();
                     }
+                    guests = pd.made.clone();
                 }
                 // Promoted, and not written down yet: what settled is the step before.
                 CaStep::Leaves if present == next => {}
                 // In an emergency the old CA goes first: stores that keep it in an open channel restart then.
                 CaStep::Leaves if hurried => {}
-                CaStep::Leaves | CaStep::Return => tikv.made = before,
+                CaStep::Leaves | CaStep::Return => {
+                    tikv.made = before.clone();
+                    guests = before;
+                }
                 CaStep::Drop => {
                     pd.made = before.clone();
+                    guests = before.clone();
                     if hurried {
                         tikv.made = before;
                     }
@@ -71,16 +81,34 @@ impl Restarts {
                     pd.made = memory.started_at..settled;
                     if stayed {
                         tikv.made = pd.made.clone();
+                        tidb = pd.made.clone();
                     }
+                    guests = pd.made.clone();
                 }
             }
         }
-        Self { tikv, pd }
+        let made = |part: &Part| match part {
+            Part::Tidb => Some(tidb.clone()),
+            Part::Tiflash | Part::Ticdc => Some(guests.clone()),
+            _ => None,
+        };
+        let others = observed.parts().into_iter().filter_map(|part| {
+            let made = made(&part)?;
+            let secret = part.secret(observed.name());
+            Some(Stale { secret, made })
+        });
+        let others = others.collect();
+        Self { tikv, pd, others }
     }
 
     /// Whether a pod that mounts this Secret for TLS and was made then must restart.
     pub fn must(&self, secret: Option<&str>, created: Timestamp) -> bool {
         let stale = |one: &Stale| secret == Some(&one.secret) && one.made.contains(&created);
-        stale(&self.tikv) || stale(&self.pd)
+        stale(&self.tikv) || stale(&self.pd) || self.others.iter().any(stale)
     }
+}
+
+/// Whether the leaves of the present CA stay when another one comes beside it.
+fn stayed(observed: &Observed) -> bool {
+    authority(observed, &authority_secret(observed.name())).is_some_and(|ca| !ca.key_is_here())
 }

@@ -14,6 +14,8 @@ pub(super) fn certificates_ready(
 ) -> Verdict {
     let verdict = |good, why, text: String| (condition::CERTIFICATES_READY, good, why, text);
     let made = status.certificates.len();
+    // And the CA.
+    let all = facts.observed.parts().len() + 1;
     let failure = facts.observed.not_issued.iter().next();
     let failure = failure.map(|(secret, failure)| {
         format!(
@@ -21,16 +23,16 @@ pub(super) fn certificates_ready(
             failure.message, failure.retry_at
         )
     });
-    if made < 5
+    if made < all
         && let Some(text) = failure
     {
         return verdict(false, "NotIssued", text);
     }
-    if made < 5 && facts.blocker.is_some() {
-        let text = format!("{made} of 5 certificates are usable; see the condition Blocked");
+    if made < all && facts.blocker.is_some() {
+        let text = format!("{made} of {all} certificates are usable; see the condition Blocked");
         return verdict(false, reason::BLOCKED, text);
     }
-    if made < 5 {
+    if made < all {
         return verdict(
             false,
             reason::IN_PROGRESS,

@@ -43,7 +43,7 @@ pub fn find(observed: &Observed) -> Vec<Found> {
         return Vec::new();
     }
     let mut all = Vec::new();
-    for facts in [&observed.tikv, &observed.pd] {
+    for facts in observed.workloads() {
         all.extend(template::find(observed, facts));
         all.extend(objects::derived(observed, facts));
     }

@@ -8,7 +8,7 @@ use super::{Found, TOLD, author, by_policy, differences};
 use crate::api::v1alpha1::DriftAnswer;
 use crate::api::{ANNOTATION_APPLIED, ANNOTATION_SOURCE, DESIRED_KEY};
 use crate::plan::keys;
-use crate::plan::names::{Part, authority_secret};
+use crate::plan::names::authority_secret;
 use crate::plan::objects::{annotation, fingerprint, is_ours};
 use crate::plan::observed::{Observed, SecretContent, WorkloadFacts};
 use crate::tikv::tikv_toml::text_at;
@@ -101,7 +101,7 @@ pub(super) fn secrets(observed: &Observed) -> Vec<Found> {
         _ => None,
     });
     let mut all = Vec::new();
-    for part in Part::ALL {
+    for part in observed.parts() {
         let name = part.secret(observed.name());
         let secret = observed.secrets.get(&name);
         let (path, what, answer) = match secret.map(|secret| &secret.content) {

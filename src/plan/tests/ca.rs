@@ -76,7 +76,7 @@ pub(super) fn events(plans: &[Plan]) -> Vec<&str> {
 pub(super) fn only(world: &World, ca: &CertificateInfo) {
     assert_eq!(present(world).serial, ca.serial);
     assert!(!under_way(world));
-    for part in Part::ALL {
+    for part in Part::CORE {
         match &world.seen.secrets[&part.secret("db")].content {
             SecretContent::Leaf {
                 certificate,

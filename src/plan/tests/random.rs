@@ -5,6 +5,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
+use super::tidb::named;
 use super::world::{World, spec};
 use crate::api::v1alpha1::MasterKey;
 use crate::plan::observed::{MasterKeyClass, MasterKeyProof, PdState};
@@ -74,8 +75,8 @@ fn event() -> impl Strategy<Value = Event> {
 }
 
 fn asked() -> impl Strategy<Value = Value> {
-    (any::<bool>(), any::<bool>(), 0..4_u8).prop_map(|(always, fast, parts)| {
-        let mut spec = spec();
+    (any::<bool>(), any::<bool>(), any::<bool>(), 0..4_u8).prop_map(|(always, fast, sql, parts)| {
+        let mut spec = if sql { named(spec()) } else { spec() };
         spec["tls"]["ca"] = json!({"overlap": if fast { "0s" } else { "5m" }});
         if always {
             spec["encryption"]["reencryption"] = json!({"policy": "Always"});

@@ -2,6 +2,7 @@
 
 mod agents;
 mod issuers;
+mod sql;
 mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -165,6 +166,9 @@ impl World {
             emergency: false,
             former: None,
         };
+        if world.has_tidb() {
+            world.seen.tidb = sql::facts();
+        }
         if live {
             let members = (0..3).map(|n| Member {
                 name: format!("pd-{n}"),
@@ -394,6 +398,8 @@ impl World {
                     self.seen.agent_config = Some(map);
                 } else if name.starts_with("pd") {
                     self.seen.pd.config_maps.insert(name, map);
+                } else if name.starts_with("tidb") {
+                    self.seen.tidb.config_maps.insert(name, map);
                 } else {
                     self.seen.tikv.config_maps.insert(name, map);
                 }
@@ -401,13 +407,10 @@ impl World {
             Action::DeleteConfigMap { name, .. } => {
                 self.seen.tikv.config_maps.remove(name);
                 self.seen.pd.config_maps.remove(name);
+                self.seen.tidb.config_maps.remove(name);
             }
             Action::PatchStatefulSet { name, patch } => {
-                let facts = if name == "pd" {
-                    &mut self.seen.pd
-                } else {
-                    &mut self.seen.tikv
-                };
+                let facts = self.workload(name);
                 let mut set = serde_json::to_value(&facts.stateful_set).unwrap();
                 assert_eq!(
                     set["metadata"]["resourceVersion"],
@@ -475,6 +478,11 @@ impl World {
                 };
                 self.seen.tikv.pods.retain(gone);
                 self.seen.pd.pods.retain(gone);
+                self.seen.tidb.pods.retain(gone);
+                if name.starts_with("tidb") {
+                    self.tidb_stops(name);
+                    return;
+                }
                 let switching = self.seen.resource.status.as_ref().is_some_and(|s| {
                     s.rollout.phase == crate::api::v1alpha1::RolloutPhase::SwitchingToTls
                 }) || name.starts_with("pd");
@@ -504,12 +512,12 @@ impl World {
     /// What everybody else does.
     pub fn kubernetes(&mut self) {
         let now = self.now;
-        for part in ["pd", "tikv"] {
+        for part in ["pd", "tikv", "tidb"] {
             let uid = &mut self.uid;
-            let facts = if part == "pd" {
-                &mut self.seen.pd
-            } else {
-                &mut self.seen.tikv
+            let facts = match part {
+                "pd" => &mut self.seen.pd,
+                "tikv" => &mut self.seen.tikv,
+                _ => &mut self.seen.tidb,
             };
             let Some(set) = &mut facts.stateful_set else {
                 continue;

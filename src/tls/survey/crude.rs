@@ -2,7 +2,6 @@
 //! first message is written here; nothing beyond the first answer is read.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use super::Question;
 use super::handshake::{PREFACE, REQUEST};
@@ -26,10 +25,11 @@ const WEAK: [u16; 14] = [
 
 /// Everything that must be refused, tried once each.
 pub(super) async fn all(question: &Question) -> Vec<Crude> {
-    let mut found = vec![Crude {
-        what: "plaintext",
-        accepted: plaintext(question).await,
-    }];
+    let mut found = Vec::new();
+    if let Some(accepted) = plaintext(question).await {
+        let what = "plaintext";
+        found.push(Crude { what, accepted });
+    }
     for (what, version) in [
         ("TLS 1.0", 0x0301),
         ("TLS 1.1", 0x0302),
@@ -44,27 +44,29 @@ pub(super) async fn all(question: &Question) -> Vec<Crude> {
     found
 }
 
-async fn plaintext(question: &Question) -> bool {
+/// `None` for MySQL, which begins in plaintext; whether a login may stay there is a matter of accounts.
+async fn plaintext(question: &Question) -> Option<bool> {
     let words = match question.protocol {
         Protocol::Grpc => PREFACE,
         Protocol::Http => REQUEST,
+        Protocol::Mysql => return None,
     };
     let answer = exchange(question, words).await;
-    match question.protocol {
+    Some(match question.protocol {
         // A SETTINGS frame.
         Protocol::Grpc => answer.len() >= 9 && answer[3] == 4,
         // PD's server answers in plaintext that it wants TLS.
-        Protocol::Http => {
+        _ => {
             let text = String::from_utf8_lossy(&answer);
             text.starts_with("HTTP/") && !text.contains("HTTPS server")
         }
-    }
+    })
 }
 
 /// The first bytes of the answer; none when there was none.
 async fn exchange(question: &Question, words: &[u8]) -> Vec<u8> {
     let work = async {
-        let mut stream = TcpStream::connect(question.address).await?;
+        let mut stream = question.protocol.open(question.address).await?;
         stream.write_all(words).await?;
         let mut answer = vec![0_u8; 512];
         let read = stream.read(&mut answer).await?;

@@ -20,6 +20,7 @@ use tokio_rustls::client::TlsStream;
 use super::Question;
 use crate::tls::bundle::TlsSet;
 use crate::tls::client::{ClientError, identity, provider};
+use crate::tls::mysql::NOBODY;
 use crate::tls::probe::{Protocol, Witness};
 
 /// The beginning of an HTTP/2 connection: preface and an empty SETTINGS frame (RFC 9113 §3.4).
@@ -147,7 +148,7 @@ async fn connect(
     connector: &TlsConnector,
 ) -> Result<(TlsStream<TcpStream>, Duration), String> {
     let work = async {
-        let stream = TcpStream::connect(question.address).await?;
+        let stream = question.protocol.open(question.address).await?;
         let begin = Instant::now();
         let stream = connector.connect(question.name.clone(), stream).await?;
         Ok::<_, std::io::Error>((stream, begin.elapsed()))
@@ -163,6 +164,7 @@ async fn converse(question: &Question, mut stream: TlsStream<TcpStream>) -> Admi
     let words = match question.protocol {
         Protocol::Grpc => PREFACE,
         Protocol::Http => REQUEST,
+        Protocol::Mysql => &NOBODY,
     };
     let work = async {
         stream.write_all(words).await?;

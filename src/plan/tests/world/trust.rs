@@ -1,7 +1,6 @@
 //! Who trusts whom: what each process has read of its files, and that everybody can still connect (facts, TLS §2, §9.3).
 
 use super::*;
-use crate::api::AGENT_PORT;
 use crate::api::v1alpha1::KeyAlgorithm;
 use crate::plan::revocation::record::Record;
 use crate::plan::revocation::{Trial, Tried, to_try};
@@ -35,7 +34,7 @@ fn accepts(trusts: &[CertificateInfo], leaf: &CertificateInfo) -> bool {
 impl Process {
     fn server_trusts(&self) -> &[CertificateInfo] {
         match self.part {
-            Part::Pd => &self.trusts_at_start,
+            Part::Pd | Part::Tidb | Part::TidbServer => &self.trusts_at_start,
             _ => &self.trusts,
         }
     }
@@ -116,19 +115,22 @@ impl World {
     /// As kubelet: the files follow the Secrets, but for the pods of which it is said that they do not.
     pub(super) fn kubelet(&mut self) {
         let mut present = BTreeMap::new();
-        for pod in self.seen.tikv.pods.iter().chain(&self.seen.pd.pods) {
+        let seen = &self.seen;
+        let pods = seen.tikv.pods.iter().chain(&seen.pd.pods);
+        for pod in pods.chain(&seen.tidb.pods) {
             let (name, uid) = (pod.metadata.name.clone(), pod.metadata.uid.clone());
             let (name, uid) = (name.unwrap(), uid.unwrap());
             let spec = pod.spec.as_ref().unwrap();
             let tls = spec.volumes.iter().flatten();
             let tls = tls.into_iter().any(|volume| volume.name == VOLUME_TLS);
-            let own = if name.starts_with("pd") {
-                Part::Pd
-            } else {
-                Part::Tikv
+            let own = match name.split('-').next() {
+                Some("pd") => Part::Pd,
+                Some("tidb") => Part::Tidb,
+                _ => Part::Tikv,
             };
+            let sql = tls && own == Part::Tidb;
             let agent = spec.init_containers.is_some();
-            for (part, there) in [(own, tls), (Part::Agent, agent)] {
+            for (part, there) in [(own, tls), (Part::Agent, agent), (Part::TidbServer, sql)] {
                 let Some((leaf, trusts)) = self.set_of(part).filter(|_| there) else {
                     continue;
                 };
@@ -146,7 +148,9 @@ impl World {
                 };
                 // What comes beside the same certificate is not read before the next one (facts, TLS §2.1).
                 let another = process.leaf.serial != leaf.serial;
-                if another && !self.stuck.contains(&name) {
+                // The MySQL port has what it had when it started (facts, TLS §2).
+                let reads = part != Part::TidbServer && !self.stuck.contains(&name);
+                if another && reads {
                     (process.leaf, process.trusts) = (leaf, trusts);
                 }
                 process.shown.insert(process.leaf.issuer.clone());
@@ -163,7 +167,8 @@ impl World {
         let operator = self.set_of(Part::Client);
         for one in &all {
             for other in &all {
-                if one.part != Part::Agent && other.part != Part::Agent {
+                let alone = [Part::Agent, Part::TidbServer];
+                if !alone.contains(&one.part) && !alone.contains(&other.part) {
                     one.connects(other);
                 }
             }
@@ -180,7 +185,8 @@ impl World {
             return;
         }
         let stores = all.iter().filter(|one| one.part == Part::Tikv);
-        for one in stores.clone() {
+        let callers = all.iter().filter(|one| one.part == Part::Tidb);
+        for one in stores.clone().chain(callers) {
             for other in stores
                 .clone()
                 .chain(all.iter().filter(|one| one.part == Part::Pd))
@@ -301,12 +307,10 @@ impl World {
             self.seen.trials.clear();
             return;
         };
-        let port = |part| match part {
-            Part::Pd => 2379,
-            Part::Agent => AGENT_PORT,
-            Part::Tikv | Part::Client => 20160,
-        };
-        let trials = self.processes.values().map(|one| Trial {
+        let port = |part: Part| part.ports().first().copied().unwrap_or(20160);
+        let tried = self.processes.values();
+        let tried = tried.filter(|one| one.part != Part::TidbServer);
+        let trials = tried.map(|one| Trial {
             of: Tried::FormerCa,
             pod: one.pod.clone(),
             port: port(one.part),
@@ -342,14 +346,11 @@ impl World {
                 not_after: one.leaf.not_after,
                 trusted: trusts.as_ref().is_none_or(|all| accepts(all, &one.leaf)),
             };
-            let away = one.part != Part::Pd && !self.is_up(&one.pod);
+            let store = one.pod.starts_with("tikv");
+            let away = store && !self.is_up(&one.pod);
             Served {
                 pod: one.pod.clone(),
-                port: match one.part {
-                    Part::Pd => 2379,
-                    Part::Agent => AGENT_PORT,
-                    _ => 20160,
-                },
+                port: one.part.ports()[0],
                 result: if away {
                     Err("connection refused".into())
                 } else {
