@@ -84,6 +84,7 @@ pub fn detect<'a>(
             ),
         )
     })?;
+    not_of_tidb_operator(stateful_set, &title)?;
     let pod = stateful_set
         .spec
         .as_ref()
@@ -165,6 +166,22 @@ pub fn detect<'a>(
             })?;
     }
     Ok(layout)
+}
+
+/// tidb-operator writes its StatefulSets anew whenever they differ from its own resource.
+fn not_of_tidb_operator(stateful_set: &StatefulSet, title: &str) -> Result<(), Blocker> {
+    let owners = stateful_set.metadata.owner_references.iter().flatten();
+    let mut owners = owners.filter(|owner| owner.api_version.starts_with("pingcap.com/"));
+    owners.next().map_or(Ok(()), |owner| {
+        Err(Blocker::new(
+            "ManagedByTidbOperator",
+            format!(
+                "{title} belongs to {} {} of tidb-operator, which would take every change of it back",
+                owner.kind, owner.name
+            ),
+            "Clusters of tidb-operator are not supported. Certificates with the names that it needs: tikv-security certificate issue --tidb-cluster.",
+        ))
+    })
 }
 
 fn find_container(

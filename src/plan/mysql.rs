@@ -21,9 +21,35 @@ const TOGETHER: SignedDuration = SignedDuration::from_mins(1);
 const PRESSING: i32 = 6;
 
 /// Whether the pod serves an earlier certificate, which a restart would help. Not before the other set of TiDB is as it should be, because
-/// the restart reads that one too.
+/// the restart reads that one too. In a rotation of the CA its age decides alone: somebody may have had the port read its files anew
+/// (`ALTER INSTANCE RELOAD TLS`), and that tells nothing of the CAs that the process trusts.
 pub fn unread(observed: &Observed, pod: &Pod, created: Timestamp) -> bool {
-    earlier(observed, pod, created).is_some() && ca::suits(observed, Part::Tidb)
+    let Some((certificate, issued)) = leaf(observed, Part::TidbServer) else {
+        return false;
+    };
+    let older = mounts(pod) && created < issued;
+    let rotates = || ca::memory(observed).is_some();
+    let needed = older && (rotates() || serves_another(observed, pod, certificate));
+    needed
+        && [Part::Tidb, Part::TidbServer]
+            .iter()
+            .all(|part| ca::suits(observed, *part))
+}
+
+fn mounts(pod: &Pod) -> bool {
+    let mut volumes = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.any(|volume| volume.name == VOLUME_SERVER_TLS)
+}
+
+fn serves_another(observed: &Observed, pod: &Pod, certificate: &CertificateInfo) -> bool {
+    let mut served = observed.served.iter();
+    let port =
+        served.find(|one| Some(&one.pod) == pod.metadata.name.as_ref() && one.port == MYSQL_PORT);
+    port.and_then(|port| port.result.as_ref().ok())
+        .is_some_and(|served| served.serial != certificate.serial)
 }
 
 /// Whether what it serves is so near its end that it can not wait until TiKV and PD are well.
@@ -36,19 +62,6 @@ pub fn is_pressing(observed: &Observed, pod: &str, now: Timestamp) -> bool {
     let served = served.find(|one| one.pod == pod && one.port == MYSQL_PORT);
     let served = served.and_then(|one| one.result.as_ref().ok());
     served.is_some_and(|one| one.not_after.duration_since(now) < life / PRESSING)
-}
-
-/// Since when its Secret has another certificate than the pod serves; `None` when it serves that one, or a restart would not help.
-fn earlier(observed: &Observed, pod: &Pod, created: Timestamp) -> Option<Timestamp> {
-    let volumes = pod.spec.as_ref()?.volumes.iter().flatten();
-    let mut volumes = volumes.filter(|volume| volume.name == VOLUME_SERVER_TLS);
-    volumes.next()?;
-    let (certificate, issued) = leaf(observed, Part::TidbServer)?;
-    let name = pod.metadata.name.as_deref()?;
-    let mut served = observed.served.iter();
-    let served = served.find(|one| one.pod == name && one.port == MYSQL_PORT)?;
-    let served = served.result.as_ref().ok()?;
-    (served.serial != certificate.serial && created < issued).then_some(issued)
 }
 
 /// Whether one of TiDB's two certificates is to be renewed because the other is. Connections that TiDB has to TiKV show what it had when they

@@ -9,6 +9,7 @@ pub mod pd;
 pub mod pd_toml;
 pub mod status_port;
 pub mod store_config;
+pub mod tidb_operator;
 pub mod tidb_toml;
 pub mod tikv_toml;
 pub mod version;

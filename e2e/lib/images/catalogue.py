@@ -95,6 +95,7 @@ CATALOGUE = {
         Entry("tikv-security-hsm", "tikv-security-softhsm:e2e", "TIKV_SECURITY_HSM_IMAGE", _operator_with_hsm),
         Entry("tikv", "tikv-standin:e2e", "TIKV_IMAGE", _program("TIKV_BIN", "tikv-server")),
         Entry("pd", "pd-standin:e2e", "PD_IMAGE", _program("PD_BIN", "pd-server")),
+        Entry("tidb", "tidb-standin:e2e", "TIDB_IMAGE", _program("TIDB_BIN", "tidb-server")),
         Entry("client", "kv-client:e2e", "CLIENT_IMAGE", _program("CLIENT_BIN", "kv-client")),
         Entry("real-clients", "real-clients:e2e", "REAL_CLIENTS_IMAGE", clients.pack),
         Entry("vault", "openbao:e2e", "VAULT_IMAGE", _vault),

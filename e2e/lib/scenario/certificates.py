@@ -16,6 +16,7 @@ from lib.scenario import forward
 from lib.scenario.cluster import TikvCluster
 
 CLIENT_SECRET = "demo-client-tls"
+MYSQL_PORT = 4000
 PORTS = {"tikv": (20160, 20180), "pd": (2379, 2380)}
 CERTIFICATE = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
@@ -51,7 +52,7 @@ def served(cluster: TikvCluster, ports: Optional[list[int]] = None) -> list[Serv
             for pod in pods:
                 for number in PORTS[part]:
                     if ports is None or number in ports:
-                        found.append(_ask(cluster.namespace, pod, number, files))
+                        found.append(ask(cluster.namespace, pod, number, files))
     return found
 
 
@@ -87,10 +88,12 @@ def client_files(namespace: str, secret: str = CLIENT_SECRET) -> Iterator[Path]:
         yield Path(name)
 
 
-def _ask(namespace: str, pod: str, number: int, files: Path) -> Served:
+def ask(namespace: str, pod: str, number: int, files: Path) -> Served:
+    """Asks one port; that of MySQL clients begins in plaintext."""
     try:
         with forward.port(namespace, f"pod/{pod}", number) as local:
             command = ["openssl", "s_client", "-connect", f"127.0.0.1:{local}", "-alpn", "h2,http/1.1"]
+            command += ["-starttls", "mysql"] if number == MYSQL_PORT else []
             command += [
                 "-CAfile",
                 str(files / "ca.crt"),

@@ -13,6 +13,7 @@ MANIFESTS = settings.E2E / "manifests"
 WRITTEN_IMAGES = {
     "pingcap/tikv:v8.5.7": "tikv",
     "pingcap/pd:v8.5.7": "pd",
+    "pingcap/tidb:v8.5.7": "tidb",
     "motoserver/moto:5.2.2": "moto",
     "openbao/openbao:2.7.2": "vault",
     "smallstep/step-ca:0.30.2": "acme",

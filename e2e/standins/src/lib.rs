@@ -1,4 +1,4 @@
-//! Stand-ins for TiKV and PD: what they share. See README.md for what they do as the real ones and what they do not.
+//! Stand-ins for TiKV, PD and TiDB: what they share. See README.md for what they do as the real ones and what they do not.
 
 pub mod date;
 pub mod engine;
@@ -9,6 +9,7 @@ pub mod pd;
 pub mod replica;
 pub mod route;
 pub mod rows;
+pub mod sql;
 pub mod store;
 pub mod wire;
 

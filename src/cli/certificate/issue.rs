@@ -6,12 +6,13 @@ use std::net::IpAddr;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::{CertificateError, read};
 use crate::api::v1alpha1::{GoDuration, KeyAlgorithm};
+use crate::tikv::tidb_operator::{Component, Names, Owner};
 use crate::tls::authority::Authority;
 use crate::tls::leaf::LeafSpec;
 
@@ -43,6 +44,18 @@ pub(super) struct IssueArgs {
     /// Kind of the certificate's key
     #[arg(long, value_name = "KIND", default_value = "EcdsaP256", value_parser = key_algorithm)]
     key_algorithm: KeyAlgorithm,
+    /// All names of a component of this `TidbCluster` of tidb-operator, or group of its version 2
+    #[arg(long, value_name = "NAME", requires_all = ["component", "namespace"])]
+    tidb_cluster: Option<String>,
+    /// The component; tidb-mysql: TiDB towards MySQL clients
+    #[arg(long, requires = "tidb_cluster")]
+    component: Option<OfTidbOperator>,
+    /// Its namespace
+    #[arg(long, value_name = "NAMESPACE", requires = "tidb_cluster")]
+    namespace: Option<String>,
+    /// `spec.clusterDomain` of the `TidbCluster`
+    #[arg(long, value_name = "DOMAIN", requires = "tidb_cluster")]
+    cluster_domain: Option<String>,
     /// Validity
     #[arg(long, value_name = "DURATION", default_value = "720h")]
     duration: GoDuration,
@@ -51,8 +64,56 @@ pub(super) struct IssueArgs {
     to: PathBuf,
 }
 
+/// A certificate that tidb-operator looks for.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum OfTidbOperator {
+    /// Placement Driver
+    Pd,
+    /// `TiKV`
+    Tikv,
+    /// `TiDB` among the parts of the cluster
+    Tidb,
+    /// `TiDB` towards `MySQL` clients
+    TidbMysql,
+    /// `TiFlash`
+    Tiflash,
+    /// `TiCDC`
+    Ticdc,
+    /// `TiProxy`
+    Tiproxy,
+    /// Pump
+    Pump,
+}
+
+impl OfTidbOperator {
+    /// The names, and the Secret in which it is looked for.
+    fn of(self, owner: &Owner<'_>) -> (Names, String) {
+        let component = match self {
+            Self::TidbMysql => return (owner.mysql_names(), owner.mysql_secret()),
+            Self::Pd => Component::Pd,
+            Self::Tikv => Component::Tikv,
+            Self::Tidb => Component::Tidb,
+            Self::Tiflash => Component::Tiflash,
+            Self::Ticdc => Component::Ticdc,
+            Self::Tiproxy => Component::Tiproxy,
+            Self::Pump => Component::Pump,
+        };
+        (owner.names(component), owner.secret(component))
+    }
+}
+
 pub(super) fn run(args: &IssueArgs) -> Result<(), CertificateError> {
     let now = Timestamp::now();
+    let namespace = args.namespace.as_deref().unwrap_or_default();
+    let owner = args.tidb_cluster.as_deref().map(|name| Owner {
+        name,
+        namespace,
+        domain: args.cluster_domain.as_deref(),
+    });
+    let named = args.component.zip(owner);
+    let named = named.map(|(component, owner)| component.of(&owner));
+    let (names, secret) =
+        named.map_or_else(Default::default, |(names, secret)| (names, Some(secret)));
     let authority = match (&args.ca, &args.ca_key, &args.new_ca) {
         (Some(ca), Some(key), None) => {
             let key = Zeroizing::new(read(key)?);
@@ -67,8 +128,8 @@ pub(super) fn run(args: &IssueArgs) -> Result<(), CertificateError> {
     let leaf = authority.issue(
         &LeafSpec {
             common_name: args.common_name.clone(),
-            dns: args.dns.iter().cloned().collect(),
-            ips: args.ip.iter().copied().collect(),
+            dns: args.dns.iter().cloned().chain(names.dns).collect(),
+            ips: args.ip.iter().copied().chain(names.ips).collect(),
             duration: args.duration.get(),
             key: args.key_algorithm,
         },
@@ -97,6 +158,12 @@ pub(super) fn run(args: &IssueArgs) -> Result<(), CertificateError> {
         write(&args.to.join(name), mode, bytes)?;
     }
     println!("{}", args.to.join("tls.crt").display());
+    if let Some(secret) = secret {
+        let to = args.to.display();
+        println!(
+            "kubectl create secret generic {secret} --namespace {namespace} --from-file={to}/ca.crt --from-file={to}/tls.crt --from-file={to}/tls.key"
+        );
+    }
     Ok(())
 }
 

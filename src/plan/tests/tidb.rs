@@ -223,6 +223,27 @@ fn a_rotation_of_the_ca_restarts_each_pod_once_a_step() {
     }
 }
 
+/// What the port shows then says nothing of whom the process trusts.
+#[test]
+fn in_a_rotation_of_the_ca_it_restarts_also_where_somebody_reloads_the_port() {
+    let mut world = settled();
+    world.reloads = true;
+    let from = world.log.len();
+    world.seen.resource.spec.rotate.certificates = Some("now".into());
+    world.settle();
+    assert!(
+        deleted(&world, from).is_empty(),
+        "nothing is left to be read"
+    );
+    world.seen.resource.spec.rotate.ca = Some("yearly".into());
+    begin(&mut world);
+    finish(&mut world);
+    only(&world, &present(&world));
+    let tidb = deleted(&world, from);
+    let tidb = tidb.iter().filter(|pod| pod.starts_with("tidb"));
+    assert_eq!(tidb.count(), 9);
+}
+
 #[test]
 fn an_abandoned_rotation_leaves_nothing_of_the_next_ca_in_tidb() {
     let mut world = settled();

@@ -63,6 +63,8 @@ pub struct World {
     pub stuck: BTreeSet<String>,
     /// Whether channels that were opened before may be refused.
     pub emergency: bool,
+    /// Whether somebody has TiDB read the certificate of its MySQL port anew each time (`ALTER INSTANCE RELOAD TLS`).
+    pub reloads: bool,
     /// Serial number of the CA before, while something that it signed is kept for trials.
     pub former: Option<String>,
 }
@@ -164,6 +166,7 @@ impl World {
             channels: BTreeMap::new(),
             stuck: BTreeSet::new(),
             emergency: false,
+            reloads: false,
             former: None,
         };
         if world.has_tidb() {

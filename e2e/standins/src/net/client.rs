@@ -32,6 +32,8 @@ enum Reading {
     /// When a channel is made: it keeps what it read until a connection has been there and broken again (facts, TLS
     /// §2.3). So a store that was away too long can be stranded.
     Channel,
+    /// When a channel is made, for ever: TiDB's pools of connections to stores (facts, TLS §2).
+    Pool,
     /// Certificate and key for each handshake, the CA once; the server's common name is looked at as well.
     Pd {
         ca: Arc<Vec<u8>>,
@@ -64,6 +66,14 @@ impl Client {
     pub fn channels(tls: Option<Files>) -> Self {
         Self {
             tls: tls.map(|files| (files, Reading::Channel)),
+            channels: Mutex::default(),
+        }
+    }
+
+    /// As TiDB calls stores.
+    pub fn pools(tls: Option<Files>) -> Self {
+        Self {
+            tls: tls.map(|files| (files, Reading::Pool)),
             channels: Mutex::default(),
         }
     }
@@ -179,7 +189,12 @@ impl Client {
             .get(address)
             .is_some_and(|channel| channel.sender.is_some())
         {
-            channels.remove(address);
+            let kept = matches!(&self.tls, Some((_, Reading::Pool)));
+            if let Some(channel) = channels.get_mut(address).filter(|_| kept) {
+                channel.sender = None;
+            } else {
+                channels.remove(address);
+            }
         }
     }
 
@@ -229,7 +244,7 @@ impl Client {
         match reading {
             Reading::Fresh => connector(files, None).map(Some),
             Reading::Pd { ca, .. } => connector(files, Some(ca)).map(Some),
-            Reading::Channel => {
+            Reading::Channel | Reading::Pool => {
                 let mut channels = self.channels.lock().expect("no holder panics");
                 let channel = channels.entry(address.to_owned()).or_default();
                 if channel.credentials.is_none() {

@@ -128,8 +128,8 @@ async fn admit(stream: TcpStream, from: SocketAddr, port: &Port) -> Option<Admit
     let admitted = acceptor.admits(stream.ssl());
     let good = match acceptor.rules {
         Rules::TikvGrpc => stream.ssl().selected_alpn_protocol() == Some(b"h2"),
-        Rules::TikvStatus => true,
-        Rules::PdClient => admitted,
+        Rules::TikvStatus | Rules::Mysql => true,
+        Rules::PdClient | Rules::TidbStatus => admitted,
         Rules::PdPeer => {
             let certificate = stream.ssl().peer_certificate();
             admitted && acceptor.fits_address(certificate, from).await

@@ -35,6 +35,10 @@ pub enum Rules {
     PdClient,
     /// PD's peer port: the same, and the caller's address must be one of its certificate's.
     PdPeer,
+    /// TiDB's status port: as PD's client port; demands a certificate only where there are names.
+    TidbStatus,
+    /// TiDB's MySQL port: what was there at the start, for ever; asks for a certificate and does not demand one.
+    Mysql,
 }
 
 /// A server's side.
@@ -81,7 +85,8 @@ impl Acceptor {
         match self.rules {
             Rules::TikvStatus => {}
             Rules::TikvGrpc => self.look(false, "Handshaker factory creation failed"),
-            Rules::PdClient | Rules::PdPeer => {
+            Rules::Mysql => {}
+            Rules::PdClient | Rules::PdPeer | Rules::TidbStatus => {
                 return self
                     .load()
                     .map_err(|error| log(&format!("[ERROR] tls: {error}")))
@@ -101,7 +106,11 @@ impl Acceptor {
 
     /// Whether a caller must show a certificate.
     pub fn demands(&self) -> bool {
-        self.rules != Rules::TikvStatus || !self.names.is_empty()
+        match self.rules {
+            Rules::TikvStatus | Rules::TidbStatus => !self.names.is_empty(),
+            Rules::Mysql => false,
+            Rules::TikvGrpc | Rules::PdClient | Rules::PdPeer => true,
+        }
     }
 
     /// Whether the caller's first common name is admitted. TiKV 9 admits names that contain an entry, PD only equal ones.
@@ -156,7 +165,9 @@ impl Acceptor {
             Rules::TikvGrpc | Rules::TikvStatus => {
                 self.names.iter().any(|allowed| name.contains(allowed))
             }
-            Rules::PdClient | Rules::PdPeer => self.names.contains(&name),
+            Rules::PdClient | Rules::PdPeer | Rules::TidbStatus | Rules::Mysql => {
+                self.names.contains(&name)
+            }
         }
     }
 
@@ -177,7 +188,9 @@ impl Acceptor {
         let mut builder =
             SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).map_err(text)?;
         match self.rules {
-            Rules::PdClient | Rules::PdPeer => builder.set_cert_store(self.pool()?),
+            Rules::PdClient | Rules::PdPeer | Rules::TidbStatus | Rules::Mysql => {
+                builder.set_cert_store(self.pool()?);
+            }
             Rules::TikvGrpc | Rules::TikvStatus => {
                 builder.set_ca_file(&self.files.ca).map_err(text)?
             }
@@ -190,10 +203,10 @@ impl Acceptor {
             .map_err(text)?;
         builder.check_private_key().map_err(text)?;
         let demand = SslVerifyMode::PEER | SslVerifyMode::FAIL_IF_NO_PEER_CERT;
-        builder.set_verify(if self.demands() {
-            demand
-        } else {
-            SslVerifyMode::NONE
+        builder.set_verify(match self.rules {
+            _ if self.demands() => demand,
+            Rules::Mysql => SslVerifyMode::PEER,
+            _ => SslVerifyMode::NONE,
         });
         builder.set_session_id_context(b"standin").map_err(text)?;
         self.limit(&mut builder)?;

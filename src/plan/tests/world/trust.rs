@@ -149,7 +149,8 @@ impl World {
                 // What comes beside the same certificate is not read before the next one (facts, TLS §2.1).
                 let another = process.leaf.serial != leaf.serial;
                 // The MySQL port has what it had when it started (facts, TLS §2).
-                let reads = part != Part::TidbServer && !self.stuck.contains(&name);
+                let once = part == Part::TidbServer && !self.reloads;
+                let reads = !once && !self.stuck.contains(&name);
                 if another && reads {
                     (process.leaf, process.trusts) = (leaf, trusts);
                 }
