@@ -58,7 +58,9 @@ pub fn refuse<'a>(
     if let Some(ip) = desired.mysql_ips.first() {
         return Err(Blocker::new(
             "InvalidSpec",
-            format!("cluster.tidb.mysqlSans has {ip}, and the ACME issuer is not asked for addresses"),
+            format!(
+                "cluster.tidb.mysqlSans has {ip}, and the ACME issuer is not asked for addresses"
+            ),
             "Take it out, and let clients dial a name.",
         ));
     }
@@ -66,7 +68,9 @@ pub fn refuse<'a>(
     if let Some(name) = outside {
         return Err(Blocker::new(
             "InvalidSpec",
-            format!("cluster.tidb.mysqlSans has {name}, which is in no domain of tls.issuer.acme.domains"),
+            format!(
+                "cluster.tidb.mysqlSans has {name}, which is in no domain of tls.issuer.acme.domains"
+            ),
             "Add its domain there, if the CA can check it, or take the name out.",
         ));
     }

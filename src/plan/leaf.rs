@@ -28,7 +28,9 @@ pub fn leaf(
     let set = match part {
         Part::Tikv | Part::Agent | Part::Client => Some(layouts.tikv.stateful_set),
         Part::Pd => Some(layouts.pd.stateful_set),
-        _ => others.as_ref().and_then(|(facts, ..)| facts.stateful_set.as_ref()),
+        _ => others
+            .as_ref()
+            .and_then(|(facts, ..)| facts.stateful_set.as_ref()),
     };
     if part == Part::Client {
         dns.insert(common_name.clone());

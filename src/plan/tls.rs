@@ -39,7 +39,11 @@ pub fn issue(
         .flat_map(|part| dialled(*part, layouts))
         .collect();
     // By these the operator itself dials.
-    let dials = [Some(&layouts.tikv), Some(&layouts.pd), layouts.tidb.as_ref()];
+    let dials = [
+        Some(&layouts.tikv),
+        Some(&layouts.pd),
+        layouts.tidb.as_ref(),
+    ];
     let dials = dials.into_iter().flatten();
     needed.extend(dials.map(|one| format!("{}.{}.svc", one.service(), observed.namespace())));
     acme::refuse(desired, &needed)?;
