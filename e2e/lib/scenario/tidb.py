@@ -96,12 +96,21 @@ def proof(context: Context, tidb: Tidb) -> None:
     wrong = [text for text, one in zip(wrong, answers) if not one.verified or one.serial != serials[one.port]]
     all_serve = f"all {len(answers)} ports of TiDB serve the certificate of their Secret"
     context.check(all_serve, not wrong, "; ".join(wrong))
-    shown = {entry["name"]: entry.get("served") for entry in context.resource.get()["status"]["certificates"]}
-    told = [shown.get(f"demo-{part}-tls") for part in PORTS.values()]
-    context.check("the status says the same", told == [f"{REPLICAS}/{REPLICAS}"] * len(PORTS), str(told))
+    wanted = f"{REPLICAS}/{REPLICAS}"
+    # What was told last may be of the moment before.
+    told = lambda: all(text == wanted for text in _told(context))  # noqa: E731
+    until("the status to say the same", told, 120, lambda: str(_told(context)))
+    context.check("the status says the same", True, wanted)
     refused = certificates.refuses_strangers(context.cluster, tidb.pods[0], 10080)
     context.check("the status port refuses a caller without a certificate", refused)
     # A real TiDB says nothing of this.
     calls = [tidb.status(pod).get("standin", {"calls": 1, "refused": 0}) for pod in tidb.pods]
     good = all(one["calls"] > 0 and one["refused"] == 0 for one in calls)
     context.check("no store refused TiDB", good, str(calls))
+
+
+def _told(context: Context) -> list[str]:
+    """How many of its ports the status says to serve each set."""
+    certificates_told = context.resource.get()["status"]["certificates"]
+    shown = {entry["name"]: str(entry.get("served")) for entry in certificates_told}
+    return [shown.get(f"demo-{part}-tls", "nothing") for part in PORTS.values()]
