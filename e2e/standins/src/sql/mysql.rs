@@ -84,7 +84,12 @@ fn refusal(code: u16, text: &str) -> Vec<u8> {
 }
 
 fn greeting(tls: bool) -> Vec<u8> {
-    let flags = if tls { CAPABILITIES | SSL } else { CAPABILITIES }.to_le_bytes();
+    let flags = if tls {
+        CAPABILITIES | SSL
+    } else {
+        CAPABILITIES
+    }
+    .to_le_bytes();
     let mut text = vec![10];
     text.extend(b"8.0.11-TiDB-v8.5.7-standin\0");
     text.extend([1, 0, 0, 0]);

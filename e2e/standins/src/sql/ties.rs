@@ -88,7 +88,9 @@ impl Ties {
     async fn addresses(&self) -> Result<Vec<String>> {
         let mut problem = "no PD is named in --path".to_owned();
         for endpoint in &self.endpoints {
-            let asked = self.pd.http(endpoint, "GET", "/pd/api/v1/stores", Vec::new());
+            let asked = self
+                .pd
+                .http(endpoint, "GET", "/pd/api/v1/stores", Vec::new());
             match asked.await {
                 Ok((200, body)) => return addresses(&body),
                 Ok((status, _)) => problem = format!("{endpoint} answered {status}"),
