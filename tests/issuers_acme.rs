@@ -29,6 +29,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 fn checkable(key: KeyAlgorithm) -> LeafSpec {
     let name = "tikv.basic.tikv.tikv-security".to_owned();
     LeafSpec {
+        subject: tikv_security::api::v1alpha1::Subject::default(),
         dns: [
             name.clone(),
             "*.peer.tikv.svc".to_owned(),

@@ -43,6 +43,7 @@ fn content(dir: &Path, line: &str) -> String {
 /// Writes a leaf of the CA; its serial number.
 fn leaf(dir: &Path, ca: &Authority, name: &str) -> String {
     let spec = LeafSpec {
+        subject: tikv_security::api::v1alpha1::Subject::default(),
         common_name: format!("{name}.tikv-security"),
         dns: [format!("{name}.example")].into(),
         ips: [IpAddr::from([127, 0, 0, 1])].into(),

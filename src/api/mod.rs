@@ -46,6 +46,8 @@ pub const ANNOTATION_EMERGENCY: &str = "security.tikv.org/emergency";
 pub const ANNOTATION_CA_ROTATION: &str = "security.tikv.org/ca-rotation";
 /// Annotation on the Secret of a CA that is not made here: whose it is, as `spec.tls.issuer` has it.
 pub const ANNOTATION_ISSUER: &str = "security.tikv.org/issuer";
+/// Annotation on a Secret with a certificate: the subject that was asked for beside the common name. Not every issuer gives it.
+pub const ANNOTATION_SUBJECT: &str = "security.tikv.org/subject";
 /// Annotation on a Secret with a wrapped master key: who wrapped it, for people.
 pub const ANNOTATION_WRAPPED_BY: &str = "security.tikv.org/wrapped-by";
 /// Annotation on the agents' ConfigMap: the master keys that the pods are configured with, and their rotation.

@@ -31,6 +31,10 @@ pub struct Plan {
 
 /// One effect.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "there are a handful of them in a plan"
+)]
 pub enum Action {
     /// The finalizer goes onto the resource.
     AddFinalizer,

@@ -15,7 +15,7 @@ use crate::api::desired::{RunLimits, Verification};
 use crate::api::method::Method;
 use crate::api::v1alpha1::{
     CaRotationPolicy, Environment, GoDuration, Issuer, IssuerChoice, KeyAlgorithm, KeyRing,
-    MasterKeyKind, ReencryptionLimits, ReencryptionPolicy, SelfSigned,
+    MasterKeyKind, ReencryptionLimits, ReencryptionPolicy, SelfSigned, Subject,
 };
 use crate::tikv::tikv_toml::EncryptionConfig;
 
@@ -46,6 +46,9 @@ impl Blocker {
     }
 }
 
+/// What to do about a subject that is none.
+pub const SUBJECT: &str = "Write country as two capital letters, and everything else as 1 to 64 characters without line breaks and without spaces around it.";
+
 /// What is wanted.
 #[derive(Clone, Debug)]
 pub struct Desired {
@@ -65,6 +68,8 @@ pub struct Desired {
     pub leaf_duration: SignedDuration,
     /// How long before their end they are renewed.
     pub renew_before: SignedDuration,
+    /// What certificates say of their owner beside the common name.
+    pub subject: Subject,
     /// More DNS names.
     pub extra_dns: BTreeSet<String>,
     /// More addresses.
@@ -121,6 +126,7 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
     let (mut issuer, mut ca) = (Issuer::own(), CaRotationPolicy::default());
     let mut ca_duration = SelfSigned::default().ca_duration.get();
     let mut key_algorithm = KeyAlgorithm::default();
+    let mut subject = Subject::default();
     let (name, namespace) = (observed.name(), observed.namespace());
     let common_name = |part: Part| part.common_name(name, namespace);
     let names: Vec<String> = observed.parts().into_iter().map(common_name).collect();
@@ -141,6 +147,10 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
         renew_before = tls.renew_before.get();
         ca = tls.ca.clone();
         key_algorithm = tls.key_algorithm;
+        subject = tls.subject.clone().unwrap_or_default();
+        subject
+            .check()
+            .map_err(|what| invalid(&format!("tls.{what}"), SUBJECT))?;
         issuer = tls.issuer.clone();
         let choice = tls.issuer.choice().ok_or_else(|| {
             invalid(
@@ -267,6 +277,7 @@ pub fn parse(observed: &Observed) -> Result<Desired, Blocker> {
         ),
         leaf_duration,
         renew_before,
+        subject,
         extra_dns,
         extra_ips,
         mysql_dns,

@@ -57,6 +57,7 @@ pub fn leaf(
         }
     }
     let spec = LeafSpec {
+        subject: desired.subject.clone(),
         common_name,
         dns,
         ips,

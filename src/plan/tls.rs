@@ -19,6 +19,7 @@ use super::revocation;
 use crate::api::v1alpha1::{CertificateStatus, DriftPolicy};
 use crate::api::{
     ANNOTATION_APPLIED, ANNOTATION_EMERGENCY, ANNOTATION_ISSUED, ANNOTATION_ROTATION,
+    ANNOTATION_SUBJECT,
 };
 use crate::tls::leaf::LeafSpec;
 use crate::tls::parse::CertificateInfo;
@@ -123,6 +124,7 @@ pub fn issue(
             if part == Part::TidbServer {
                 notes.push((ANNOTATION_ISSUED, now.to_string()));
             }
+            notes.extend(subject_note(observed, &secret, &spec));
             actions.push(Action::IssueLeaf {
                 metadata: Box::new(metadata(observed, &secret, part.name(), &notes)),
                 authority: authority.clone(),
@@ -399,6 +401,9 @@ fn need(
         || certificate.common_name.as_deref() != Some(spec.common_name.as_str())
         || !spec.dns.is_subset(&certificate.dns)
         || !spec.ips.is_subset(&certificate.ips)
+        // By what was asked for: not every issuer gives it.
+        || annotation(&secret.metadata, ANNOTATION_SUBJECT).unwrap_or_default()
+            != spec.subject.to_string()
         || annotation(&secret.metadata, ANNOTATION_ROTATION).unwrap_or_default() != rotation
         || (observed.resource.spec.drift == DriftPolicy::Correct
             && annotation(&secret.metadata, ANNOTATION_APPLIED)
@@ -408,6 +413,18 @@ fn need(
         (false, false) if course.leaf_stays() && course.signed(root) => Need::Trust,
         _ => Need::Leaf,
     }
+}
+
+/// The subject that is asked for, to be written beside the certificate. A note that is there already is emptied where none is.
+fn subject_note(
+    observed: &Observed,
+    secret: &str,
+    spec: &LeafSpec,
+) -> Option<(&'static str, String)> {
+    let subject = spec.subject.to_string();
+    let there = observed.secrets.get(secret);
+    let noted = there.is_some_and(|one| annotation(&one.metadata, ANNOTATION_SUBJECT).is_some());
+    (noted || !subject.is_empty()).then_some((ANNOTATION_SUBJECT, subject))
 }
 
 /// Objects of our names that somebody else made are never written over.

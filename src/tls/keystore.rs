@@ -181,6 +181,7 @@ mod tests {
         let [ca, other] =
             ["one", "other"].map(|name| Authority::generate(name, now, DAY * 9).unwrap());
         let spec = LeafSpec {
+            subject: crate::api::v1alpha1::Subject::default(),
             common_name: "client.basic.tikv.tikv-security".into(),
             dns: ["orders.shop.client.tikv-security".into()].into(),
             ips: BTreeSet::new(),

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use jiff::SignedDuration;
 
 use super::private::PrivatePem;
-use crate::api::v1alpha1::KeyAlgorithm;
+use crate::api::v1alpha1::{KeyAlgorithm, Subject};
 
 /// A leaf to be issued. Every leaf of a component carries both key usages, because each component is server and
 /// client with one file pair (facts, TLS §3.1), and a common name, because TiKV refuses callers
@@ -15,6 +15,8 @@ use crate::api::v1alpha1::KeyAlgorithm;
 pub struct LeafSpec {
     /// Subject common name.
     pub common_name: String,
+    /// More of the subject.
+    pub subject: Subject,
     /// DNS names, wildcards included.
     pub dns: BTreeSet<String>,
     /// IP addresses.

@@ -2,8 +2,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose,
-    SanType, SerialNumber,
+    CertificateParams, DistinguishedName, DnType, DnValue, ExtendedKeyUsagePurpose, IsCa,
+    KeyUsagePurpose, SanType, SerialNumber,
 };
 use time::OffsetDateTime;
 
@@ -54,6 +54,7 @@ pub(super) fn leaf(
     not_after: Timestamp,
 ) -> Result<CertificateParams, IssueError> {
     let mut params = named(&spec.common_name, now, not_after)?;
+    params.distinguished_name = subject(spec)?;
     params.is_ca = IsCa::ExplicitNoCa;
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
     params.extended_key_usages = match what_for {
@@ -74,6 +75,28 @@ pub(super) fn leaf(
     let ips = spec.ips.iter().copied().map(SanType::IpAddress);
     params.subject_alt_names.extend(ips);
     Ok(params)
+}
+
+/// The widest attribute first, the common name last.
+fn subject(spec: &LeafSpec) -> Result<DistinguishedName, IssueError> {
+    let mut subject = DistinguishedName::new();
+    for (name, value) in spec.subject.attributes() {
+        let (kind, value) = match name {
+            // Two letters of the smallest alphabet (X.520, 6.3.1).
+            "C" => {
+                let letters = value.try_into();
+                let letters = letters.map_err(|_| IssueError::Name(value.to_owned()))?;
+                (DnType::CountryName, DnValue::PrintableString(letters))
+            }
+            "ST" => (DnType::StateOrProvinceName, value.into()),
+            "L" => (DnType::LocalityName, value.into()),
+            "O" => (DnType::OrganizationName, value.into()),
+            _ => (DnType::OrganizationalUnitName, value.into()),
+        };
+        subject.push(kind, value);
+    }
+    subject.push(DnType::CommonName, spec.common_name.as_str());
+    Ok(subject)
 }
 
 /// A certificate of this name, with a serial number.

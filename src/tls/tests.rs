@@ -9,11 +9,12 @@ use tokio_rustls::TlsAcceptor;
 
 use super::authority::{Authority, CLOCK_SKEW, IssueError};
 use super::bundle::{BundleProblem, TlsSet};
-use super::leaf::LeafSpec;
+use super::leaf::{LeafSpec, LeafUse};
 use super::parse::{ParseError, parse_one};
 use super::private::PrivatePem;
 use super::probe::{ProbeError, Protocol, probe};
-use crate::api::v1alpha1::KeyAlgorithm;
+use super::request::signing_request;
+use crate::api::v1alpha1::{KeyAlgorithm, Subject};
 
 const DAY: SignedDuration = SignedDuration::from_hours(24);
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -28,6 +29,7 @@ fn authority() -> Authority {
 
 fn spec() -> LeafSpec {
     LeafSpec {
+        subject: crate::api::v1alpha1::Subject::default(),
         common_name: "tikv.demo.default.tikv-security".into(),
         dns: ["basic-tikv.ns.svc".into(), "*.basic-tikv-peer".into()].into(),
         ips: [IpAddr::from(Ipv4Addr::LOCALHOST)].into(),
@@ -106,6 +108,45 @@ fn leaf_never_outlives_its_authority() {
         ca.issue(&spec(), end),
         Err(IssueError::AuthorityExpired(at)) if at == end
     ));
+}
+
+#[test]
+fn a_subject_is_in_the_leaf_and_in_the_request_and_the_common_name_stays() {
+    let subject = Subject {
+        country: Some("DE".into()),
+        province: Some("Hessen".into()),
+        locality: Some("Köln".into()),
+        organization: Some("Example, Ltd".into()),
+        organizational_unit: Some("Storage".into()),
+    };
+    let wanted = LeafSpec { subject, ..spec() };
+    let ca = authority();
+    let leaf = set(&ca, &wanted).check(now()).unwrap();
+    assert_eq!(
+        leaf.common_name.as_deref(),
+        Some(wanted.common_name.as_str())
+    );
+    let read = |name: &openssl::x509::X509NameRef| -> Vec<String> {
+        let texts = name.entries().map(|one| {
+            let value = one.data().to_string().unwrap();
+            format!("{}={value}", one.object().nid().short_name().unwrap())
+        });
+        texts.collect()
+    };
+    let cn = format!("CN={}", wanted.common_name);
+    let all = [
+        "C=DE",
+        "ST=Hessen",
+        "L=Köln",
+        "O=Example, Ltd",
+        "OU=Storage",
+        &cn,
+    ];
+    let made = openssl::x509::X509::from_pem(&set(&ca, &wanted).certificate).unwrap();
+    assert_eq!(read(made.subject_name()), all);
+    let asked = signing_request(&wanted, LeafUse::Both, now()).unwrap();
+    let asked = openssl::x509::X509Req::from_pem(asked.pem.as_bytes()).unwrap();
+    assert_eq!(read(asked.subject_name()), all);
 }
 
 #[test]

@@ -279,6 +279,7 @@ fn of_server() -> (Vec<u8>, Vec<u8>, Vec<u8>) {
     let day = jiff::SignedDuration::from_hours(24);
     let ca = Authority::generate("pebble", now, day * 2).unwrap();
     let spec = LeafSpec {
+        subject: tikv_security::api::v1alpha1::Subject::default(),
         common_name: "localhost".to_owned(),
         dns: ["localhost".to_owned()].into(),
         ips: std::iter::empty().collect(),

@@ -23,6 +23,7 @@ pub const HOUR: SignedDuration = SignedDuration::from_hours(1);
 /// What a store's certificate says.
 pub fn spec(key: KeyAlgorithm) -> LeafSpec {
     LeafSpec {
+        subject: tikv_security::api::v1alpha1::Subject::default(),
         common_name: "tikv.basic.tikv.tikv-security".to_owned(),
         dns: ["*.peer.tikv.svc".to_owned(), "localhost".to_owned()].into(),
         ips: ["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()].into(),

@@ -334,6 +334,7 @@ fn configuration(directory: &TempDir, plain: u16, secure: u16) -> PathBuf {
     let (now, day) = (Timestamp::now(), SignedDuration::from_hours(24));
     let authority = Authority::generate("vault", now, day).unwrap();
     let spec = LeafSpec {
+        subject: tikv_security::api::v1alpha1::Subject::default(),
         common_name: "vault".to_owned(),
         dns: ["localhost".to_owned()].into(),
         ips: ["127.0.0.1".parse().unwrap()].into(),

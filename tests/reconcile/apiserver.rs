@@ -189,6 +189,7 @@ fn write_keys(dir: &Path) -> Vec<u8> {
     let day = SignedDuration::from_hours(24);
     let authority = Authority::generate("test", now, day).unwrap();
     let spec = LeafSpec {
+        subject: tikv_security::api::v1alpha1::Subject::default(),
         common_name: "kube-apiserver".to_owned(),
         dns: ["localhost".to_owned()].into(),
         ips: ["127.0.0.1".parse().unwrap()].into(),

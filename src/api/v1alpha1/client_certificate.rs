@@ -13,6 +13,7 @@ use super::encryption::SecretKeyRef;
 use super::export::{Export, ExportStatus};
 use super::issuer::KeyAlgorithm;
 use super::revocation::RevocationReason;
+use super::subject::Subject;
 
 /// A certificate with which an application is a client of a TiKV cluster, in a Secret of the application's namespace,
 /// renewed for as long as this object exists. `tls.clients` of the `TikvSecurity` says who may have one.
@@ -66,6 +67,10 @@ pub struct TikvClientCertificateSpec {
     #[schemars(length(min = 4, max = 64))]
     #[x_kube(validation = Rule::new("self.matches('^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$')").message("commonName may have letters, digits, '.', '-' and '_', and begins and ends with a letter or digit; write one like orders.shop.example"))]
     pub common_name: Option<String>,
+    /// What the certificate says of its owner beside the common name. Another one is a renewal. An issuer may leave it out: Vault writes what its role says, ACME
+    /// is not asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Subject>,
     /// More DNS names; `NAME.NAMESPACE.client.tikv-security` is always there. With `serverAuth` only names of Services and
     /// pods of this namespace: `X.NAMESPACE`, `X.NAMESPACE.svc`, `X.NAMESPACE.svc.cluster.local`, and `localhost`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -18,6 +18,7 @@ mod rollout;
 mod rotation;
 mod security;
 mod status;
+mod subject;
 mod tls;
 mod vault;
 mod verification;
@@ -67,6 +68,7 @@ pub use status::{
     RolloutPhase, RolloutStatus, RotationKind, RotationRecord, TikvSecurityStatus, condition,
     reason,
 };
+pub use subject::Subject;
 pub use tls::Tls;
 pub use vault::{VaultAppRole, VaultAuth, VaultAuthChoice, VaultKubernetes, VaultTransit};
 pub use verification::{Cron, Verification};

@@ -9,6 +9,7 @@ use super::duration::GoDuration;
 use super::export::SetExport;
 use super::issuer::{Issuer, KeyAlgorithm};
 use super::revocation::RevocationPolicy;
+use super::subject::Subject;
 
 /// Mutual TLS between all parts of the cluster and its clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
@@ -36,6 +37,10 @@ pub struct Tls {
     /// How the CA is rotated. `rotate.ca` asks for it; near its end it happens by itself.
     #[serde(default)]
     pub ca: CaRotationPolicy,
+    /// What each certificate says of its owner beside the common name. Another one renews each; nothing restarts. An issuer may leave it out: Vault writes what
+    /// its role says, ACME is not asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Subject>,
     /// More DNS names and IP addresses for the certificates of TiKV and PD: Services, load balancers, other networks.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 64), inner(length(min = 1, max = 253)))]

@@ -127,6 +127,7 @@ pub(super) fn run(args: &IssueArgs) -> Result<(), CertificateError> {
     };
     let leaf = authority.issue(
         &LeafSpec {
+            subject: crate::api::v1alpha1::Subject::default(),
             common_name: args.common_name.clone(),
             dns: args.dns.iter().cloned().chain(names.dns).collect(),
             ips: args.ip.iter().copied().chain(names.ips).collect(),

@@ -24,8 +24,9 @@ pub use self::rfc2136::{Rfc2136, Rfc2136Settings};
 pub use self::solver::{Files, Proof, Solver};
 use super::own::checked;
 use super::{IssuedCa, Issuer, IssuerClass, IssuerError, NewCa, Order, request};
+use crate::api::v1alpha1::Subject;
 use crate::tls::anchor::CaCertificates;
-use crate::tls::leaf::{IssuedLeaf, LeafUse};
+use crate::tls::leaf::{IssuedLeaf, LeafSpec, LeafUse};
 
 /// Time for a server to look at what is shown, and to sign.
 const PATIENCE: RetryPolicy = RetryPolicy::new()
@@ -153,7 +154,12 @@ impl AcmeCa {
                 "Take it out of ipAddresses, and let clients dial a name.",
             ));
         }
-        let request = request(&self.name, &order.spec, order.what_for, order.now).await?;
+        // The names are what is proven; some servers refuse a request that says more.
+        let spec = LeafSpec {
+            subject: Subject::default(),
+            ..order.spec.clone()
+        };
+        let request = request(&self.name, &spec, order.what_for, order.now).await?;
         let der = CertificateSigningRequestDer::from_pem_slice(request.pem.as_bytes());
         let der = der.map_err(|error| {
             self.error(IssuerClass::Malformed, error.to_string(), "Report this.")

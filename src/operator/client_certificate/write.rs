@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt as _;
 use serde_json::{Map, Value, json};
 
 use super::observe::{KEY_STORE, PASSWORD, TRUST_STORE, password};
-use crate::api::ANNOTATION_APPLIED;
 use crate::api::v1alpha1::{IssuedCertificate, TikvClientCertificate};
+use crate::api::{ANNOTATION_APPLIED, ANNOTATION_SUBJECT};
 use crate::issuer::Order;
 use crate::operator::error::Error;
 use crate::operator::issuer::{self, stored::StoredCa};
@@ -129,8 +130,13 @@ pub(super) async fn write(
         }
     }
     let mut metadata = action.metadata.clone();
-    let applied = [(ANNOTATION_APPLIED.to_owned(), serial)];
-    metadata.annotations = Some(applied.into());
+    let mut notes = BTreeMap::from([(ANNOTATION_APPLIED.to_owned(), serial)]);
+    let before = stored.as_ref().map(|secret| secret.annotations());
+    let had = before.is_some_and(|before| before.contains_key(ANNOTATION_SUBJECT));
+    if had || !action.subject.is_empty() {
+        notes.insert(ANNOTATION_SUBJECT.to_owned(), action.subject.clone());
+    }
+    metadata.annotations = Some(notes);
     let data = data
         .into_iter()
         .map(|(key, bytes)| (key.to_owned(), ByteString(bytes)))

@@ -193,6 +193,7 @@ impl CertManager {
             return self.of_root(root);
         }
         let spec = LeafSpec {
+            subject: crate::api::v1alpha1::Subject::default(),
             common_name: format!("ca-of.{}.tikv-security", self.owner)
                 .chars()
                 .take(64)

@@ -54,6 +54,7 @@ pub(in crate::operator) fn issue(
     lasting: bool,
 ) -> Result<(Vec<u8>, PrivatePem), IssueError> {
     let spec = LeafSpec {
+        subject: crate::api::v1alpha1::Subject::default(),
         common_name: common_name.to_owned(),
         dns: BTreeSet::new(),
         ips: BTreeSet::new(),

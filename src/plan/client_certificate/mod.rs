@@ -27,7 +27,9 @@ use super::renewal::renewal;
 use super::revocation::record::{Entry, Stored};
 use super::trust::same;
 use crate::api::v1alpha1::{TikvClientCertificate, TikvClientCertificateStatus, TikvSecurity, Tls};
-use crate::api::{ANNOTATION_APPLIED, LABEL_CLIENT, LABEL_MANAGED_BY, LABEL_NAME, MANAGER};
+use crate::api::{
+    ANNOTATION_APPLIED, ANNOTATION_SUBJECT, LABEL_CLIENT, LABEL_MANAGED_BY, LABEL_NAME, MANAGER,
+};
 use crate::tls::leaf::{LeafSpec, LeafUse};
 use crate::tls::parse::CertificateInfo;
 use request::Request;
@@ -132,6 +134,8 @@ pub struct ClientAction {
     pub metadata: ObjectMeta,
     /// Resource version of what was looked at; `None`: it is created.
     pub replaces: Option<String>,
+    /// The subject that is asked for, or was, with the certificate in the Secret; what [`ANNOTATION_SUBJECT`] is to say.
+    pub subject: String,
     /// The certificate to issue; `None`: the one in the Secret stays, and what is beside it is brought to what it should be.
     pub issue: Option<(LeafSpec, LeafUse)>,
     /// Secret of the CA.
@@ -276,6 +280,7 @@ fn decide(observed: &ClientObserved, now: Timestamp) -> Result<Decision, Blocker
     let action = (issue || complete).then(|| ClientAction {
         metadata: metadata(resource, &request.secret),
         replaces: secret.and_then(|secret| secret.metadata.resource_version.clone()),
+        subject: request.leaf.subject.to_string(),
         issue: issue.then(|| (request.leaf.clone(), request.what_for)),
         authority: signer.to_owned(),
         trust: Part::Client.secret(&wanted.name),
@@ -416,6 +421,9 @@ fn due(
         || !by_present_authority
         || another
         || certificate.common_name.as_deref() != Some(leaf.common_name.as_str())
+        // By what was asked for: not every issuer gives it.
+        || annotation(&secret.metadata, ANNOTATION_SUBJECT).unwrap_or_default()
+            != leaf.subject.to_string()
         || certificate.dns != leaf.dns
         || certificate.ips != leaf.ips
         || certificate.server_auth != (request.what_for == LeafUse::Both)

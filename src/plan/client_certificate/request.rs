@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use jiff::SignedDuration;
 
 use crate::api::v1alpha1::{TikvClientCertificate, Usage};
-use crate::plan::desired::{Blocker, is_dns};
+use crate::plan::desired::{Blocker, SUBJECT, is_dns};
 use crate::plan::names::Part;
 use crate::tls::leaf::{LeafSpec, LeafUse};
 
@@ -113,6 +113,9 @@ pub fn parse(resource: &TikvClientCertificate) -> Result<Request, Blocker> {
         (true, false) => LeafUse::Client,
         (true, true) => LeafUse::Both,
     };
+    let subject = spec.subject.clone().unwrap_or_default();
+    let checked = subject.check();
+    checked.map_err(|what| invalid(format!("spec.{what}"), SUBJECT))?;
     let mut dns: BTreeSet<String> = BTreeSet::new();
     for wanted in &spec.dns_names {
         if !is_dns(wanted) {
@@ -153,6 +156,7 @@ pub fn parse(resource: &TikvClientCertificate) -> Result<Request, Blocker> {
     Ok(Request {
         shared_name: common_name == shared,
         leaf: LeafSpec {
+            subject,
             common_name,
             dns,
             ips,

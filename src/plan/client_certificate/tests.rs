@@ -238,6 +238,28 @@ fn renewal_comes_before_the_end_with_jitter_and_not_before() {
 }
 
 #[test]
+fn another_subject_is_a_renewal_and_what_was_asked_for_counts() {
+    let spec = json!({"subject": {"organization": "Shop"}});
+    let mut observed = issued(spec, shop(), 1);
+    let action = plan(&observed, now()).action.unwrap();
+    assert_eq!(action.subject, r#"O="Shop""#);
+    assert!(action.issue.is_some());
+    // Whether or not the issuer gave it.
+    let notes = &mut observed.secret.as_mut().unwrap().metadata.annotations;
+    let notes = notes.as_mut().unwrap();
+    notes.insert("security.tikv.org/subject".into(), action.subject);
+    assert!(plan(&observed, now()).action.is_none());
+    observed.resource.spec.subject = None;
+    assert!(plan(&observed, now()).action.unwrap().issue.is_some());
+    let wrong = issued(json!({"subject": {"country": "de"}}), shop(), 1);
+    refused(
+        &wrong,
+        "InvalidSpec",
+        &["spec.subject has C", "two capital letters"],
+    );
+}
+
+#[test]
 fn a_certificate_that_ends_with_its_ca_is_not_renewed_for_ever() {
     let mut observed = issued(json!({}), shop(), 700);
     let mut ending = ca("a");

@@ -287,6 +287,7 @@ fn a_store_is_dialled_by_a_name_that_its_certificate_has_too() {
     let ca = Authority::generate("ca", now, day * 2).unwrap();
     let own = |dns: &[&str]| {
         let spec = LeafSpec {
+            subject: crate::api::v1alpha1::Subject::default(),
             common_name: "agent.demo.tikv.tikv-security".to_owned(),
             dns: dns.iter().map(|name| (*name).to_owned()).collect(),
             ips: std::iter::empty().collect(),
