@@ -89,3 +89,29 @@ fn the_agents_run_the_image_of_the_operator() {
         assert_eq!(agent["value"], container["image"]);
     }
 }
+
+#[test]
+fn the_network_policy_lets_the_operator_dial_every_port_that_it_proves() {
+    use tikv_security::plan::names::Part;
+    let policy = objects("NetworkPolicy").remove(0);
+    let rules = policy["spec"]["egress"].as_sequence().unwrap();
+    let ports = rules
+        .iter()
+        .flat_map(|rule| rule["ports"].as_sequence().unwrap());
+    let open: BTreeSet<u64> = ports.filter_map(|port| port["port"].as_u64()).collect();
+    let parts = [
+        Part::Tikv,
+        Part::Pd,
+        Part::Agent,
+        Part::Tidb,
+        Part::TidbServer,
+        Part::Tiflash,
+        Part::Ticdc,
+    ];
+    for part in parts {
+        for port in part.ports() {
+            assert!(open.contains(&u64::from(*port)), "{part:?}: {port}");
+        }
+    }
+    assert!(open.contains(&20180), "TiKV's status port");
+}
