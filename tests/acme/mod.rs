@@ -138,7 +138,7 @@ impl World {
         let built = Command::new(concat!(env!("CARGO_MANIFEST_DIR"), "/ci/acme")).output();
         let built = built.ok().filter(|done| done.status.success() && knot);
         let Some(built) = built else {
-            let lacking = "ACME servers are not there: install Go 1.26, and knot";
+            let lacking = "ACME servers are not there: install Go 1.25, and knot";
             assert!(std::env::var(REQUIRED).as_deref() != Ok("1"), "{lacking}");
             eprintln!("NOT RUN: {lacking}");
             return None;

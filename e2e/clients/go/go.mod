@@ -1,6 +1,6 @@
 module clients
 
-go 1.26
+go 1.25.0
 
 require github.com/tikv/client-go/v2 v2.0.7
 

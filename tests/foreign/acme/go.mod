@@ -1,6 +1,6 @@
 module acme
 
-go 1.26
+go 1.25.0
 
 tool (
 	github.com/letsencrypt/pebble/v2/cmd/pebble

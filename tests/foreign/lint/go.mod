@@ -1,6 +1,6 @@
 module lint
 
-go 1.26
+go 1.25.0
 
 require (
 	github.com/zmap/zcrypto v0.0.0-20260906180147-3ed30b1e9340
