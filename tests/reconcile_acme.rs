@@ -25,24 +25,7 @@ use reconcile::world::{Operator, World};
 use serde_json::{Value, json};
 use tikv_security::api::v1alpha1::TikvSecurity;
 use tikv_security::operator::lease::LeaseConfig;
-use tikv_security::tls::parse::{CertificateInfo, parse_all};
-
-async fn certificates(world: &World, secret: &str, key: &str) -> Vec<CertificateInfo> {
-    let secret = world.api::<Secret>().get(secret).await.unwrap();
-    parse_all(&secret.data.unwrap()[key].0).unwrap()
-}
-
-async fn write(world: &World, name: &str, data: Value) {
-    let secret = json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data,
-    });
-    let secret: Secret = serde_json::from_value(secret).unwrap();
-    world
-        .api()
-        .create(&PostParams::default(), &secret)
-        .await
-        .unwrap();
-}
+use tikv_security::tls::parse::parse_all;
 
 async fn change(world: &World, spec: Value) {
     let resources: Api<TikvSecurity> = world.api();
@@ -94,7 +77,8 @@ async fn stand_by(world: &World, port: u16) -> Operator {
 /// Leaves have no more than the CA can check by files.
 async fn all_checkable(world: &World) {
     for part in ["tikv", "pd", "agent", "client"] {
-        let leaf = certificates(world, &format!("demo-{part}-tls"), "tls.crt")
+        let leaf = world
+            .certificates(&format!("demo-{part}-tls"), "tls.crt")
             .await
             .remove(0);
         assert!(leaf.issuer.contains("Company Issuing"), "{leaf:?}");
@@ -126,7 +110,8 @@ async fn a_ca_that_speaks_acme_takes_over_by_files_and_goes_on_by_txt_records() 
         .await;
     let _leading = world.operator();
     world.until_condition("Ready", "True").await;
-    let names = certificates(&world, "demo-tikv-tls", "tls.crt")
+    let names = world
+        .certificates("demo-tikv-tls", "tls.crt")
         .await
         .remove(0)
         .dns;
@@ -135,7 +120,9 @@ async fn a_ca_that_speaks_acme_takes_over_by_files_and_goes_on_by_txt_records() 
     let _standing_by = stand_by(&world, http).await;
 
     let root = String::from_utf8(server.root.clone()).unwrap();
-    write(&world, "company-root", json!({"ca.crt": root})).await;
+    world
+        .write_secret("company-root", json!({"ca.crt": root}))
+        .await;
     let by_files = json!({"acme": {
         "server": server.server("tikv"), "clientServer": server.server("clients"),
         "rootSecret": {"name": "company-root", "key": "ca.crt"},
@@ -157,7 +144,9 @@ async fn a_ca_that_speaks_acme_takes_over_by_files_and_goes_on_by_txt_records() 
 
     // TXT records instead: the same CA is reached in another way, and wildcards are to be had.
     let pods = world.pod_uids().await;
-    write(&world, "tsig", json!({"key": STANDARD.encode(TSIG)})).await;
+    world
+        .write_secret("tsig", json!({"key": STANDARD.encode(TSIG)}))
+        .await;
     let by_records = json!({"dns01": {"rfc2136": {
         "server": format!("127.0.0.1:{}", servers.knot.port), "keyName": "ours",
         "keySecret": {"name": "tsig", "key": "key"},
@@ -166,7 +155,8 @@ async fn a_ca_that_speaks_acme_takes_over_by_files_and_goes_on_by_txt_records() 
     change(&world, solver).await;
     world
         .until("wildcards are in the leaf", async || {
-            let leaf = certificates(&world, "demo-tikv-tls", "tls.crt")
+            let leaf = world
+                .certificates("demo-tikv-tls", "tls.crt")
                 .await
                 .remove(0);
             leaf.dns.iter().any(|name| name.starts_with("*."))
@@ -203,7 +193,8 @@ async fn a_ca_that_speaks_acme_takes_over_by_files_and_goes_on_by_txt_records() 
     )
     .await;
     settled(&world, "demo.").await;
-    let names = certificates(&world, "demo-tikv-tls", "tls.crt")
+    let names = world
+        .certificates("demo-tikv-tls", "tls.crt")
         .await
         .remove(0)
         .dns;

@@ -12,17 +12,12 @@ use reconcile::calls::Fault;
 use reconcile::world::World;
 use serde_json::{Value, json};
 use tikv_security::api::v1alpha1::{CaPhase, RotationKind, TikvSecurity};
-use tikv_security::tls::parse::{CertificateInfo, parse_all};
+use tikv_security::tls::parse::CertificateInfo;
 
 const LEAVES: [&str; 4] = ["tikv", "pd", "agent", "client"];
 
-async fn certificates(world: &World, secret: &str, key: &str) -> Vec<CertificateInfo> {
-    let secret = world.api::<Secret>().get(secret).await.unwrap();
-    parse_all(&secret.data.unwrap()[key].0).unwrap()
-}
-
 async fn ca(world: &World) -> CertificateInfo {
-    certificates(world, "demo-ca", "tls.crt").await.remove(0)
+    world.certificates("demo-ca", "tls.crt").await.remove(0)
 }
 
 async fn change(world: &World, spec: Value) {
@@ -71,8 +66,8 @@ async fn over(world: &World) {
 async fn only(world: &World, ca: &CertificateInfo) {
     for part in LEAVES {
         let name = format!("demo-{part}-tls");
-        let leaf = certificates(world, &name, "tls.crt").await.remove(0);
-        let trusts = certificates(world, &name, "ca.crt").await;
+        let leaf = world.certificates(&name, "tls.crt").await.remove(0);
+        let trusts = world.certificates(&name, "ca.crt").await;
         assert_eq!(leaf.issuer, ca.subject, "{name}");
         assert_eq!(trusts.len(), 1, "{name}");
         assert_eq!(trusts[0].serial, ca.serial, "{name}");
@@ -145,9 +140,7 @@ async fn a_word_that_is_taken_back_leaves_the_ca_as_it_was() {
         .await;
     world.until_reason("CertificatesReady", "CaOverlap").await;
     assert_eq!(
-        certificates(&world, "demo-client-tls", "ca.crt")
-            .await
-            .len(),
+        world.certificates("demo-client-tls", "ca.crt").await.len(),
         2
     );
     change(&world, json!({"rotate": {"ca": null}})).await;

@@ -23,27 +23,9 @@ use reconcile::calls::Fault;
 use reconcile::world::World;
 use serde_json::{Value, json};
 use tikv_security::api::v1alpha1::{KeyAlgorithm, TikvSecurity};
-use tikv_security::tls::parse::{CertificateInfo, parse_all};
+use tikv_security::tls::parse::parse_all;
 
 const LEAVES: [&str; 4] = ["tikv", "pd", "agent", "client"];
-
-async fn certificates(world: &World, secret: &str, key: &str) -> Vec<CertificateInfo> {
-    let secret = world.api::<Secret>().get(secret).await.unwrap();
-    parse_all(&secret.data.unwrap()[key].0).unwrap()
-}
-
-async fn write(world: &World, name: &str, data: Value) {
-    let secret = json!({
-        "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data,
-    });
-    let params = PatchParams::apply("kim").force();
-    let patch = Patch::Apply(&secret);
-    world
-        .api::<Secret>()
-        .patch(name, &params, &patch)
-        .await
-        .unwrap();
-}
 
 async fn name_issuer(world: &World, issuer: Value) {
     // A merge would leave the one before beside it.
@@ -88,8 +70,8 @@ async fn secure(world: &World, issuer: Value) {
 async fn only(world: &World, root: &str) {
     for part in LEAVES {
         let name = format!("demo-{part}-tls");
-        let chain = certificates(world, &name, "tls.crt").await;
-        let trusts = certificates(world, &name, "ca.crt").await;
+        let chain = world.certificates(&name, "tls.crt").await;
+        let trusts = world.certificates(&name, "ca.crt").await;
         let last = chain.last().unwrap();
         assert!(last.issuer.contains(root), "{name}: {}", last.issuer);
         assert_eq!(trusts.len(), 1, "{name}");
@@ -126,7 +108,9 @@ async fn an_operator_that_dies_after_every_single_write_comes_to_another_issuer(
     world.quiet().await;
     drop(operator);
     let company = Company::new("Company Root");
-    write(&world, "corporate", company.secret("Company Issuing")).await;
+    world
+        .write_secret("corporate", company.secret("Company Issuing"))
+        .await;
     name_issuer(&world, json!({"caSecret": {"name": "corporate"}})).await;
     let mut lives = 0;
     loop {
@@ -142,19 +126,21 @@ async fn an_operator_that_dies_after_every_single_write_comes_to_another_issuer(
         assert!(lives < 300, "it writes for ever: {:#?}", world.calls);
     }
     assert!(lives > 15, "{lives} lives");
-    let chain = certificates(&world, "demo-tikv-tls", "tls.crt").await;
+    let chain = world.certificates("demo-tikv-tls", "tls.crt").await;
     assert_eq!(chain.len(), 2, "the intermediate is served");
-    let signer = certificates(&world, "demo-ca", "tls.crt").await.remove(0);
+    let signer = world.certificates("demo-ca", "tls.crt").await.remove(0);
     assert!(signer.subject.contains("Company Issuing"), "{signer:?}");
 
     // Another intermediate under the same root: nothing rotates, the next certificates are of it.
     world.calls.heal();
     let _operator = world.operator();
     let pods = world.pod_uids().await;
-    write(&world, "corporate", company.secret("Company Issuing 2")).await;
+    world
+        .write_secret("corporate", company.secret("Company Issuing 2"))
+        .await;
     world
         .until("the new intermediate is taken up", async || {
-            let signer = certificates(&world, "demo-ca", "tls.crt").await.remove(0);
+            let signer = world.certificates("demo-ca", "tls.crt").await.remove(0);
             signer.subject.contains("Issuing 2")
         })
         .await;
@@ -164,7 +150,7 @@ async fn an_operator_that_dies_after_every_single_write_comes_to_another_issuer(
     resources.patch("demo", &params, &renew).await.unwrap();
     world
         .until("it signs", async || {
-            let leaf = certificates(&world, "demo-tikv-tls", "tls.crt").await;
+            let leaf = world.certificates("demo-tikv-tls", "tls.crt").await;
             leaf[0].issuer.contains("Issuing 2")
         })
         .await;
@@ -173,7 +159,9 @@ async fn an_operator_that_dies_after_every_single_write_comes_to_another_issuer(
 
     // Another root: that is a rotation.
     let other = Company::new("Merged Root");
-    write(&world, "corporate", other.secret("Merged Issuing")).await;
+    world
+        .write_secret("corporate", other.secret("Merged Issuing"))
+        .await;
     settled(&world, "Merged Root").await;
 }
 
@@ -184,10 +172,14 @@ async fn vault_and_a_kms_sign_and_are_left_when_they_are_gone() {
     };
     pki::engine(&bao);
     let world = World::new(1).await;
-    write(&world, "vault-ca", json!({"ca.crt": bao.trusted_pem()})).await;
-    write(&world, "vault-login", json!({"secret-id": openbao::SECRET})).await;
+    world
+        .write_secret("vault-ca", json!({"ca.crt": bao.trusted_pem()}))
+        .await;
+    world
+        .write_secret("vault-login", json!({"secret-id": openbao::SECRET}))
+        .await;
     let aws = json!({"AWS_ACCESS_KEY_ID": "id", "AWS_SECRET_ACCESS_KEY": "secret"});
-    write(&world, "aws", aws).await;
+    world.write_secret("aws", aws).await;
     let vault = json!({"vault": {
         "address": bao.address(), "caSecret": {"name": "vault-ca", "key": "ca.crt"}, "role": "tikv", "clientRole": "clients",
         "auth": {"appRole": {"roleId": "operator", "secretId": {"name": "vault-login", "key": "secret-id"}}},
@@ -206,7 +198,7 @@ async fn vault_and_a_kms_sign_and_are_left_when_they_are_gone() {
     }}});
     name_issuer(&world, kms).await;
     settled(&world, "demo.").await;
-    let anchors = certificates(&world, "demo-ca", "tls.crt").await;
+    let anchors = world.certificates("demo-ca", "tls.crt").await;
     assert_eq!(anchors.len(), 1);
 
     // RSA keys, by the same CA.
@@ -218,7 +210,7 @@ async fn vault_and_a_kms_sign_and_are_left_when_they_are_gone() {
         .unwrap();
     world
         .until("leaves have RSA keys", async || {
-            let leaf = certificates(&world, "demo-pd-tls", "tls.crt").await;
+            let leaf = world.certificates("demo-pd-tls", "tls.crt").await;
             leaf[0].key_algorithm == Some(KeyAlgorithm::Rsa2048)
         })
         .await;
@@ -261,7 +253,7 @@ async fn what_can_not_be_used_is_said_before_anything_is_touched() {
     let company = Company::new("Company Root");
     let mut files = company.secret("Company Issuing");
     files["tls.key"] = Company::new("Other").secret("Other Issuing")["tls.key"].clone();
-    write(&world, "corporate", files).await;
+    world.write_secret("corporate", files).await;
     world
         .until("the key is told apart", async || {
             world.message("Blocked").await.contains("does not belong")
@@ -269,6 +261,8 @@ async fn what_can_not_be_used_is_said_before_anything_is_touched() {
         .await;
     let secrets = world.api::<Secret>();
     assert!(secrets.get_opt("demo-ca").await.unwrap().is_none());
-    write(&world, "corporate", company.secret("Company Issuing")).await;
+    world
+        .write_secret("corporate", company.secret("Company Issuing"))
+        .await;
     settled(&world, "Company Root").await;
 }

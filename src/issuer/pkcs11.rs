@@ -3,10 +3,20 @@
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
-use super::{IssuerClass, IssuerError, KeySigner, Signing, SigningKey};
+use super::remote::Remedies;
+use super::{IssuerError, KeySigner, Signing, SigningKey};
 use crate::kms::pkcs11::Pkcs11;
-use crate::kms::{Class, KmsError};
 use crate::tls::authority::RemoteAlgorithm;
+
+const REMEDIES: Remedies = Remedies {
+    unavailable: "Check that the token is there and reachable (the vendor's own tool, pkcs11-tool --list-slots) and that its label is right. It is tried again by itself.",
+    denied: "Correct the PIN in the Secret; some tokens lock themselves after a few wrong ones.",
+    not_found: "Correct the label, and give public and private key the same one.",
+    disabled: "Give the private key CKA_SIGN, or name another key.",
+    leaving: "Keep the key.",
+    kind: "Name a key pair on the curve P-256, or RSA of 2048 bits or more.",
+    malformed: "Correct module, token, key and the PIN's Secret; the image must be the one for HSMs, and the module must be in it and offer CKM_ECDSA or CKM_SHA256_RSA_PKCS.",
+};
 
 /// A key pair in a token.
 pub struct HsmSigner {
@@ -22,49 +32,13 @@ impl HsmSigner {
             key,
         }
     }
-
-    fn failed(&self, error: &KmsError) -> IssuerError {
-        let (class, remedy) = match error.class {
-            Class::Unavailable => (
-                IssuerClass::Unavailable,
-                "Check that the token is there and reachable (the vendor's own tool, pkcs11-tool --list-slots) and that its label is right. It is tried again by itself.",
-            ),
-            Class::Denied => (
-                IssuerClass::Denied,
-                "Correct the PIN in the Secret; some tokens lock themselves after a few wrong ones.",
-            ),
-            Class::NotFound => (
-                IssuerClass::NotFound,
-                "Correct the label, and give public and private key the same one.",
-            ),
-            Class::Disabled => (
-                IssuerClass::Refused,
-                "Give the private key CKA_SIGN, or name another key.",
-            ),
-            Class::PendingDeletion => (IssuerClass::Refused, "Keep the key."),
-            Class::WrongKey => (
-                IssuerClass::Malformed,
-                "Name a key pair on the curve P-256, or RSA of 2048 bits or more.",
-            ),
-            Class::Malformed => (
-                IssuerClass::Malformed,
-                "Correct module, token, key and the PIN's Secret; the image must be the one for HSMs, and the module must be in it and offer CKM_ECDSA or CKM_SHA256_RSA_PKCS.",
-            ),
-        };
-        IssuerError {
-            issuer: self.name.clone(),
-            class,
-            message: error.to_string(),
-            remedy,
-        }
-    }
 }
 
 impl KeySigner for HsmSigner {
     fn key(&self) -> BoxFuture<'_, Result<SigningKey, IssuerError>> {
         async move {
             let key = self.key.signing_key().await;
-            let key = key.map_err(|error| self.failed(&error))?;
+            let key = key.map_err(|error| REMEDIES.told(&self.name, &error))?;
             Ok(SigningKey {
                 public_key: key.public_key,
                 algorithm: if key.rsa {
@@ -80,7 +54,7 @@ impl KeySigner for HsmSigner {
     fn sign<'a>(&'a self, message: &'a [u8], _: RemoteAlgorithm) -> BoxFuture<'a, Signing> {
         async move {
             let signed = self.key.sign(message).await;
-            signed.map_err(|error| self.failed(&error))
+            signed.map_err(|error| REMEDIES.told(&self.name, &error))
         }
         .boxed()
     }

@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use super::own::issue;
 use super::{IssuedCa, Issuer, IssuerClass, IssuerError, NewCa, Order};
 use crate::api::v1alpha1::KeyAlgorithm;
+use crate::kms::{Class, KmsError, SigningAlgorithm};
 use crate::tls::anchor::CaCertificates;
 use crate::tls::authority::{Authority, IssueError, RemoteAlgorithm, RemoteKey};
 use crate::tls::leaf::IssuedLeaf;
@@ -59,6 +60,54 @@ pub(super) fn of_public_key(
         public_key,
         algorithm,
     })
+}
+
+/// What to do when a service does not do what is asked of a key, by what is wrong.
+pub(super) struct Remedies {
+    /// It does not answer.
+    pub(super) unavailable: &'static str,
+    /// Permission or credentials are missing.
+    pub(super) denied: &'static str,
+    /// There is no such key.
+    pub(super) not_found: &'static str,
+    /// It is switched off.
+    pub(super) disabled: &'static str,
+    /// It is about to go.
+    pub(super) leaving: &'static str,
+    /// It does not sign, or is of a kind that no TiKV takes.
+    pub(super) kind: &'static str,
+    /// It is named or reached wrongly.
+    pub(super) malformed: &'static str,
+}
+
+impl Remedies {
+    /// What the service said, of a named issuer.
+    pub(super) fn told(&self, issuer: &str, error: &KmsError) -> IssuerError {
+        let (class, remedy) = match error.class {
+            Class::Unavailable => (IssuerClass::Unavailable, self.unavailable),
+            Class::Denied => (IssuerClass::Denied, self.denied),
+            Class::NotFound => (IssuerClass::NotFound, self.not_found),
+            Class::Disabled => (IssuerClass::Refused, self.disabled),
+            Class::PendingDeletion => (IssuerClass::Refused, self.leaving),
+            Class::WrongKey => (IssuerClass::Malformed, self.kind),
+            Class::Malformed => (IssuerClass::Malformed, self.malformed),
+        };
+        IssuerError {
+            issuer: issuer.to_owned(),
+            class,
+            message: error.to_string(),
+            remedy,
+        }
+    }
+}
+
+impl From<RemoteAlgorithm> for SigningAlgorithm {
+    fn from(algorithm: RemoteAlgorithm) -> Self {
+        match algorithm {
+            RemoteAlgorithm::EcdsaP256 => Self::EcdsaP256,
+            RemoteAlgorithm::Rsa => Self::Rsa,
+        }
+    }
 }
 
 /// A CA with such a key.

@@ -23,6 +23,7 @@ pub mod pkcs11;
 mod provider;
 pub(crate) mod rest;
 pub mod retry;
+mod signing;
 pub mod vault;
 
 pub use envelope::fingerprint;
@@ -30,6 +31,7 @@ pub use error::{Class, KmsError, MasterKeyError, Service};
 pub use file_key::{FileKeyError, check_file_key};
 pub use master_key::{MasterKey, unwrap_blocking};
 pub use provider::{DataKey, Kms, make_wrapped, prove, prove_wrapped};
+pub use signing::SigningAlgorithm;
 
 #[cfg(test)]
 mod tests;

@@ -11,11 +11,12 @@ use kube::ResourceExt as _;
 use rustls::pki_types::ServerName;
 
 use super::metrics::Series;
-use super::observe::pods::{address, mounts_secret, server_name};
+use super::observe::pods::{address, server_name};
 use super::probes::Port;
 use crate::api::AGENT_PORT;
 use crate::plan::names::{Part, TIDB_STATUS_PORT};
 use crate::plan::observed::Observed;
+use crate::plan::pods::mounts_secret;
 use crate::tikv::debug_service::GRPC_PORT;
 use crate::tls::bundle::TlsSet;
 use crate::tls::probe::Protocol;

@@ -13,6 +13,7 @@ pub mod lease;
 mod master_key;
 pub mod metrics;
 mod missing;
+mod named;
 mod objects;
 mod observe;
 mod probes;

@@ -1,12 +1,12 @@
 //! Vault, as the operator reaches it: by its own service account, or by what a resource names.
 
 use k8s_openapi::api::authentication::v1::{TokenRequest, TokenRequestSpec};
-use k8s_openapi::api::core::v1::{Secret, ServiceAccount};
-use kube::ResourceExt as _;
+use k8s_openapi::api::core::v1::ServiceAccount;
 use kube::api::{Api, PostParams};
 
 use super::error::Error;
 use super::missing::Missing;
+use super::named::content;
 use super::objects::Objects;
 use super::reconcile::Context;
 use crate::api::v1alpha1::{SecretKeyRef, VaultAuth, VaultAuthChoice, VaultKubernetes};
@@ -44,18 +44,11 @@ pub(super) async fn means(
 ) -> Result<Result<Means, Missing>, Error> {
     let mut versions = Vec::new();
     let mut read = async |reference: &SecretKeyRef| -> Result<Result<Source, Missing>, Error> {
-        let Some(secret) = objects.get::<Secret>(&reference.name).await? else {
-            return Ok(Err(Missing::Secret(reference.name.clone())));
-        };
-        let data = secret
-            .data
-            .as_ref()
-            .and_then(|data| data.get(&reference.key));
-        let Some(bytes) = data else {
-            return Ok(Err(Missing::of_key(reference)));
-        };
-        versions.push(secret.resource_version());
-        Ok(Ok(Source::Given(SecretBytes::new(bytes.0.clone()))))
+        let found = content(objects, reference).await?;
+        Ok(found.map(|(bytes, version)| {
+            versions.push(version);
+            Source::Given(bytes)
+        }))
     };
     let mut ca = None;
     if let Some(reference) = ca_secret {

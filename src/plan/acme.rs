@@ -48,47 +48,41 @@ pub fn refuse<'a>(
             "Write http01: {} or dns01.",
         ));
     };
-    if let Some(ip) = desired.extra_ips.first() {
-        return Err(Blocker::new(
-            "InvalidSpec",
-            format!("tls.extraSans has {ip}, and the ACME issuer is not asked for addresses"),
-            "Take it out, and let clients dial a name.",
-        ));
-    }
-    if let Some(ip) = desired.mysql_ips.first() {
-        return Err(Blocker::new(
-            "InvalidSpec",
-            format!(
-                "cluster.tidb.mysqlSans has {ip}, and the ACME issuer is not asked for addresses"
-            ),
-            "Take it out, and let clients dial a name.",
-        ));
-    }
-    let outside = desired.mysql_dns.iter().find(|name| !acme.asks_for(name));
-    if let Some(name) = outside {
-        return Err(Blocker::new(
-            "InvalidSpec",
-            format!(
-                "cluster.tidb.mysqlSans has {name}, which is in no domain of tls.issuer.acme.domains"
-            ),
-            "Add its domain there, if the CA can check it, or take the name out.",
-        ));
-    }
-    let outside = desired.extra_dns.iter().find(|name| !acme.asks_for(name));
-    if let Some(name) = outside {
-        return Err(Blocker::new(
-            "InvalidSpec",
-            format!("tls.extraSans has {name}, which is in no domain of tls.issuer.acme.domains"),
-            "Add its domain there, if the CA can check it, or take the name out.",
-        ));
-    }
-    let wildcard = desired.extra_dns.iter().find(|name| name.starts_with("*."));
-    if let (AcmeSolverChoice::Http01, Some(name)) = (solver, wildcard) {
-        return Err(Blocker::new(
-            "InvalidSpec",
-            format!("tls.extraSans has {name}, and wildcards are not to be had by http01"),
-            "Use the solver dns01, or name each host.",
-        ));
+    let written = [
+        ("tls.extraSans", &desired.extra_dns, &desired.extra_ips),
+        (
+            "cluster.tidb.mysqlSans",
+            &desired.mysql_dns,
+            &desired.mysql_ips,
+        ),
+    ];
+    for (field, names, addresses) in written {
+        let refused = |what: String, next: &str| {
+            Err(Blocker::new(
+                "InvalidSpec",
+                format!("{field} has {what}"),
+                next,
+            ))
+        };
+        if let Some(ip) = addresses.first() {
+            return refused(
+                format!("{ip}, and the ACME issuer is not asked for addresses"),
+                "Take it out, and let clients dial a name.",
+            );
+        }
+        if let Some(name) = names.iter().find(|name| !acme.asks_for(name)) {
+            return refused(
+                format!("{name}, which is in no domain of tls.issuer.acme.domains"),
+                "Add its domain there, if the CA can check it, or take the name out.",
+            );
+        }
+        let wildcard = names.iter().find(|name| name.starts_with("*."));
+        if let (AcmeSolverChoice::Http01, Some(name)) = (solver, wildcard) {
+            return refused(
+                format!("{name}, and wildcards are not to be had by http01"),
+                "Use the solver dns01, or name each host.",
+            );
+        }
     }
     match dialled.into_iter().find(|name| !reached(acme, name)) {
         None => Ok(()),

@@ -258,3 +258,23 @@ pub fn replicas(facts: &WorkloadFacts) -> usize {
     let wanted = spec.map_or(0, |spec| spec.replicas.unwrap_or(1));
     usize::try_from(wanted).unwrap_or_default()
 }
+
+/// True when the pod mounts the Secret, so that its process speaks TLS with it.
+pub fn mounts_secret(pod: &Pod, secret: &str) -> bool {
+    let volumes = pod
+        .spec
+        .iter()
+        .flat_map(|spec| spec.volumes.iter().flatten());
+    volumes.into_iter().any(|volume| {
+        let name = volume
+            .secret
+            .as_ref()
+            .and_then(|source| source.secret_name.as_deref());
+        let projected = volume
+            .projected
+            .iter()
+            .flat_map(|all| all.sources.iter().flatten());
+        let mut projected = projected.filter_map(|source| source.secret.as_ref());
+        name == Some(secret) || projected.any(|source| source.name == secret)
+    })
+}

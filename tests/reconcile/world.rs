@@ -16,6 +16,7 @@ use tikv_security::api::v1alpha1::{
     TikvClientCertificate, TikvSecurity, TikvSecurityPolicy, TikvVolume,
 };
 use tikv_security::operator::run::{Options, run_until};
+use tikv_security::tls::parse::{CertificateInfo, parse_all};
 use tokio::sync::OnceCell;
 use tokio::task::JoinHandle;
 
@@ -102,6 +103,23 @@ impl World {
         K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
     {
         Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The certificates under a key of a Secret.
+    pub async fn certificates(&self, secret: &str, key: &str) -> Vec<CertificateInfo> {
+        let secret = self.api::<Secret>().get(secret).await.unwrap();
+        parse_all(&secret.data.unwrap()[key].0).unwrap()
+    }
+
+    /// A Secret as a person writes it, again and again.
+    pub async fn write_secret(&self, name: &str, data: Value) {
+        let secret = json!({
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data,
+        });
+        let params = PatchParams::apply("kim").force();
+        let patch = Patch::Apply(&secret);
+        let written = self.api::<Secret>().patch(name, &params, &patch).await;
+        written.unwrap();
     }
 
     /// How an operator for this namespace is started.

@@ -21,7 +21,6 @@ use futures::future::BoxFuture;
 
 use self::classify::classify;
 pub(crate) use self::classify::told;
-pub use self::sign::AwsSigning;
 use super::error::{Class, KmsError, Service};
 use super::provider::{DataKey, Kms};
 use super::rest::{self, Failure};

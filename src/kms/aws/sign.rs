@@ -8,18 +8,10 @@ use super::AwsKms;
 use super::classify::classify;
 use crate::kms::error::{Class, KmsError};
 use crate::kms::provider::Kms as _;
+use crate::kms::signing::SigningAlgorithm;
 
 /// Longest message that the service hashes itself, in bytes (API reference of AWS KMS, Sign).
 const LONGEST: usize = 4096;
-
-/// With what a key signs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AwsSigning {
-    /// ECDSA on P-256 with SHA-256.
-    EcdsaP256,
-    /// RSA, PKCS#1 v1.5, with SHA-256.
-    Rsa,
-}
 
 impl AwsKms {
     /// The public key: subject public key info, DER. Refuses a key that is not for signing.
@@ -38,10 +30,10 @@ impl AwsKms {
     }
 
     /// The signature of a message: DER of r and s, or the number of RSA.
-    pub async fn sign(&self, message: &[u8], with: AwsSigning) -> Result<Vec<u8>, KmsError> {
+    pub async fn sign(&self, message: &[u8], with: SigningAlgorithm) -> Result<Vec<u8>, KmsError> {
         let algorithm = match with {
-            AwsSigning::EcdsaP256 => SigningAlgorithmSpec::EcdsaSha256,
-            AwsSigning::Rsa => SigningAlgorithmSpec::RsassaPkcs1V15Sha256,
+            SigningAlgorithm::EcdsaP256 => SigningAlgorithmSpec::EcdsaSha256,
+            SigningAlgorithm::Rsa => SigningAlgorithmSpec::RsassaPkcs1V15Sha256,
         };
         let (kind, sent) = if message.len() <= LONGEST {
             (MessageType::Raw, message.to_vec())

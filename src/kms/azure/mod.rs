@@ -14,7 +14,6 @@ use zeroize::Zeroizing;
 
 use self::classify::classify;
 pub use self::credentials::{AUTHORITY, Credential};
-pub use self::sign::AzureSigning;
 use super::error::{Class, KmsError, Service};
 use super::oauth::{Tokens, now};
 use super::provider::{DataKey, Kms};

@@ -8,15 +8,7 @@ use crate::kms::der;
 use crate::kms::error::{Class, KmsError};
 use crate::kms::oauth::now;
 use crate::kms::rest::Failure;
-
-/// With what a key signs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AzureSigning {
-    /// `ES256`: ECDSA on P-256 with SHA-256.
-    EcdsaP256,
-    /// `RS256`: RSA, PKCS#1 v1.5, with SHA-256.
-    Rsa,
-}
+use crate::kms::signing::SigningAlgorithm;
 
 /// Bytes of r and s of `ES256`, side by side.
 const SIDES: usize = 64;
@@ -33,7 +25,7 @@ impl AzureKeyVault {
         &self,
         version: &str,
         message: &[u8],
-        with: AzureSigning,
+        with: SigningAlgorithm,
     ) -> Result<Vec<u8>, KmsError> {
         let asked = self.ask_signature(version, message, with).await;
         asked.map_err(|failure| self.failed(&failure))
@@ -54,14 +46,14 @@ impl AzureKeyVault {
         &self,
         version: &str,
         message: &[u8],
-        with: AzureSigning,
+        with: SigningAlgorithm,
     ) -> Result<Vec<u8>, Failure> {
         let (name, version) = (&self.settings.key_name, checked(version)?);
         let path = format!("keys/{name}/{version}/sign");
         let vault = &self.settings.vault_url;
         let algorithm = match with {
-            AzureSigning::EcdsaP256 => "ES256",
-            AzureSigning::Rsa => "RS256",
+            SigningAlgorithm::EcdsaP256 => "ES256",
+            SigningAlgorithm::Rsa => "RS256",
         };
         let body = wire::algorithm(algorithm, &Sha256::digest(message));
         let answer = self.ask(Method::POST, vault, &path, Some(body.as_bytes()));
@@ -73,9 +65,9 @@ impl AzureKeyVault {
         let signature = told.value.into_bytes();
         let short = || Failure::new(Class::Malformed, "its signature has another length");
         match with {
-            AzureSigning::Rsa if signature.is_empty() => Err(short()),
-            AzureSigning::Rsa => Ok(signature),
-            AzureSigning::EcdsaP256 => Some(signature)
+            SigningAlgorithm::Rsa if signature.is_empty() => Err(short()),
+            SigningAlgorithm::Rsa => Ok(signature),
+            SigningAlgorithm::EcdsaP256 => Some(signature)
                 .filter(|sides| sides.len() == SIDES)
                 .and_then(|sides| der::ecdsa_signature(&sides))
                 .ok_or_else(short),

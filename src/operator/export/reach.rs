@@ -2,15 +2,13 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Secret;
-
 use super::unusable;
 use crate::api::v1alpha1::{AwsSecretsManager, Export, TargetChoice, VaultKv};
 use crate::export::{ExportError, KvEngine, SecretsManager, Target};
 use crate::kms::vault::{Connection, VaultClient};
 use crate::operator::error::Error;
-use crate::operator::master_key::credentials;
 use crate::operator::missing::Missing;
+use crate::operator::named::aws_credentials;
 use crate::operator::objects::Objects;
 use crate::operator::reconcile::Context;
 use crate::operator::vault::means;
@@ -78,11 +76,8 @@ async fn aws(
 ) -> Result<Result<Arc<dyn Target>, Missing>, Error> {
     let mut own = None;
     if let Some(reference) = &to.credentials_secret {
-        let Some(secret) = objects.get::<Secret>(&reference.name).await? else {
-            return Ok(Err(Missing::Secret(reference.name.clone())));
-        };
-        match credentials(&secret) {
-            Ok(found) => own = Some(found),
+        match aws_credentials(objects, reference).await? {
+            Ok((found, _)) => own = Some(found),
             Err(missing) => return Ok(Err(missing)),
         }
     }

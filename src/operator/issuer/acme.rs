@@ -11,7 +11,6 @@ use instant_acme::ChallengeType;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::ResourceExt as _;
 use serde_json::{Map, Value, json};
 
 use super::{Found, Unasked};
@@ -27,6 +26,7 @@ use crate::issuer::acme::{
 use crate::issuer::{IssuerClass, IssuerError};
 use crate::operator::error::Error;
 use crate::operator::missing::Missing;
+use crate::operator::named::content;
 use crate::operator::objects::Objects;
 use crate::operator::observe::secrets::field;
 use crate::operator::reconcile::Context;
@@ -43,25 +43,21 @@ pub(super) async fn find(
     wanted: &api::AcmeIssuer,
 ) -> Result<Result<Found, Unasked>, Error> {
     let mut versions = Vec::new();
-    let mut read = async |reference: &SecretKeyRef| -> Result<Result<Vec<u8>, Unasked>, Error> {
-        let Some(secret) = objects.get::<Secret>(&reference.name).await? else {
-            let missing = Missing::Secret(reference.name.clone());
-            return Ok(Err(Unasked::Missing(missing)));
-        };
-        let Ok(bytes) = field(&secret, &reference.key) else {
-            return Ok(Err(Unasked::Missing(Missing::of_key(reference))));
-        };
-        versions.push(secret.resource_version());
-        Ok(Ok(bytes.to_vec()))
+    let mut read = async |reference: &SecretKeyRef| -> Result<Result<SecretBytes, Unasked>, Error> {
+        let found = content(objects, reference).await?;
+        Ok(found.map_err(Unasked::Missing).map(|(bytes, version)| {
+            versions.push(version);
+            bytes
+        }))
     };
     let root = match read(&wanted.root_secret).await? {
-        Ok(root) => root,
+        Ok(root) => root.expose().to_vec(),
         Err(unasked) => return Ok(Err(unasked)),
     };
     let mut roots = root.clone();
     if let Some(reference) = &wanted.ca_secret {
         match read(reference).await? {
-            Ok(found) => roots = found,
+            Ok(found) => roots = found.expose().to_vec(),
             Err(unasked) => return Ok(Err(unasked)),
         }
     }
@@ -80,7 +76,7 @@ pub(super) async fn find(
     if let Some(external) = &wanted.external_account {
         let reference = &external.key_secret;
         let text = match read(reference).await? {
-            Ok(text) => SecretBytes::new(text),
+            Ok(text) => text,
             Err(unasked) => return Ok(Err(unasked)),
         };
         let bare = text.expose().trim_ascii();
@@ -104,7 +100,7 @@ pub(super) async fn find(
         }),
         Some(AcmeSolverChoice::Dns01(dns)) => {
             let text = match read(&dns.key_secret).await? {
-                Ok(text) => SecretBytes::new(text),
+                Ok(text) => text,
                 Err(unasked) => return Ok(Err(unasked)),
             };
             let Ok(key) = STANDARD.decode(text.expose().trim_ascii()) else {

@@ -2,20 +2,16 @@
 
 use std::sync::Arc;
 
-use k8s_openapi::api::core::v1::Secret;
-use kube::ResourceExt as _;
 use zeroize::Zeroizing;
 
 use super::{Found, Unasked};
-use crate::api::v1alpha1::{self as api, SecretKeyRef, SigningKeyChoice};
-use crate::crypto::secret::SecretBytes;
+use crate::api::v1alpha1::{self as api, SigningKeyChoice};
 use crate::issuer::{AwsSigner, AzureSigner, GcpSigner, KeySigner, RemoteCa};
 use crate::kms::{aws, azure, gcp};
 use crate::operator::error::Error;
-use crate::operator::master_key::credentials;
 use crate::operator::missing::Missing;
+use crate::operator::named::{aws_credentials, content};
 use crate::operator::objects::Objects;
-use crate::operator::observe::secrets::field;
 use crate::tls::anchor::CaCertificates;
 
 /// A key, and the versions of the Secrets that it is reached by.
@@ -49,14 +45,13 @@ async fn aws(
     let mut own = None;
     let mut what = String::new();
     if let Some(reference) = &key.credentials_secret {
-        let Some(secret) = objects.get::<Secret>(&reference.name).await? else {
-            return Ok(Err(Missing::Secret(reference.name.clone())));
-        };
-        match credentials(&secret) {
-            Ok(found) => own = Some(found),
+        match aws_credentials(objects, reference).await? {
+            Ok((found, version)) => {
+                own = Some(found);
+                what = format!("{version:?}");
+            }
             Err(missing) => return Ok(Err(missing)),
         }
-        what = format!("{:?}", secret.resource_version());
     }
     let key = aws::AwsKms::new(aws::Settings {
         key_id: key.key_id.clone(),
@@ -78,7 +73,7 @@ async fn google(
         match content(objects, reference).await? {
             Ok((bytes, version)) => {
                 credentials = gcp::Credentials::Json(bytes);
-                what = version;
+                what = format!("{version:?}");
             }
             Err(missing) => return Ok(Err(missing)),
         }
@@ -98,7 +93,7 @@ async fn azure(
     name: &str,
     key: &api::AzureSigningKey,
 ) -> Result<Result<Signer, Missing>, Error> {
-    let (certificate, what) = match content(objects, &key.client_certificate_secret).await? {
+    let (certificate, version) = match content(objects, &key.client_certificate_secret).await? {
         Ok(found) => found,
         Err(missing) => return Ok(Err(missing)),
     };
@@ -116,22 +111,5 @@ async fn azure(
         authority: azure::AUTHORITY.to_owned(),
     });
     let signer = AzureSigner::new(name, vault, key.key_version.clone());
-    Ok(Ok((Arc::new(signer), what)))
-}
-
-/// What is named, and the version of its Secret.
-async fn content(
-    objects: &Objects,
-    reference: &SecretKeyRef,
-) -> Result<Result<(SecretBytes, String), Missing>, Error> {
-    let Some(secret) = objects.get::<Secret>(&reference.name).await? else {
-        return Ok(Err(Missing::Secret(reference.name.clone())));
-    };
-    Ok(match field(&secret, &reference.key) {
-        Ok(bytes) => Ok((
-            SecretBytes::new(bytes.to_vec()),
-            format!("{:?}", secret.resource_version()),
-        )),
-        Err(_) => Err(Missing::of_key(reference)),
-    })
+    Ok(Ok((Arc::new(signer), format!("{version:?}"))))
 }

@@ -19,12 +19,12 @@ pub use self::memory::Memory;
 use self::stored::StoredCa;
 use super::error::Error;
 use super::missing::Missing;
+use super::named::content;
 use super::objects::Objects;
 use super::observe::secrets::{CA, CERTIFICATE, KEY, field};
 use super::reconcile::Context;
 use super::vault::means;
 use crate::api::v1alpha1::{self as api, IssuerChoice, TikvSecurity};
-use crate::crypto::secret::SecretBytes;
 use crate::issuer::{
     CaFiles, HsmSigner, Issuer, IssuerError, OwnCa, RemoteCa, SelfSigning, VaultPki,
     VaultPkiSettings,
@@ -231,15 +231,13 @@ async fn cert_manager(
     let mut root = None;
     let mut what = String::new();
     if let Some(reference) = &wanted.ca_secret {
-        let Some(secret) = objects.get::<Secret>(&reference.name).await? else {
-            let missing = Missing::Secret(reference.name.clone());
-            return Ok(Err(Unasked::Missing(missing)));
-        };
-        let Ok(pem) = field(&secret, &reference.key) else {
-            return Ok(Err(Unasked::Missing(Missing::of_key(reference))));
-        };
-        root = Some(pem.to_vec());
-        what = format!("{:?}", secret.resource_version());
+        match content(objects, reference).await? {
+            Ok((pem, version)) => {
+                root = Some(pem.expose().to_vec());
+                what = format!("{version:?}");
+            }
+            Err(missing) => return Ok(Err(Unasked::Missing(missing))),
+        }
     }
     let issuer = CertManager::new(
         context.client.clone(),
@@ -263,23 +261,19 @@ async fn hsm(
     if !pkcs11::LOADS_MODULES {
         return Ok(Err(Unasked::NeedsHsmImage(wanted.module.clone())));
     }
-    let reference = &wanted.pin_secret;
-    let Some(secret) = objects.get::<Secret>(&reference.name).await? else {
-        let missing = Missing::Secret(reference.name.clone());
-        return Ok(Err(Unasked::Missing(missing)));
-    };
-    let Ok(pin) = field(&secret, &reference.key) else {
-        return Ok(Err(Unasked::Missing(Missing::of_key(reference))));
+    let (pin, version) = match content(objects, &wanted.pin_secret).await? {
+        Ok(found) => found,
+        Err(missing) => return Ok(Err(Unasked::Missing(missing))),
     };
     let key = Pkcs11::new(pkcs11::Settings {
         module: PathBuf::from(&wanted.module),
         token: wanted.token.clone(),
         key: wanted.key.clone(),
-        pin: Arc::new(Pin::Given(SecretBytes::new(pin.to_vec()))),
+        pin: Arc::new(Pin::Given(pin)),
     });
     let signer = Arc::new(HsmSigner::new(name.clone(), key));
     Ok(Ok(Found {
         issuer: Arc::new(RemoteCa::new(name, signer, certificates)),
-        what: format!("{:?}", secret.resource_version()),
+        what: format!("{version:?}"),
     }))
 }

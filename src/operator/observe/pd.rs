@@ -6,8 +6,9 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::Pod;
 use rustls::ClientConfig;
 
-use super::pods::{address, mounts_secret, server_name};
+use super::pods::{address, server_name};
 use crate::plan::observed::{PdFacts, PdState};
+use crate::plan::pods::mounts_secret;
 use crate::tikv::http::Endpoint;
 use crate::tikv::pd::types::RegionCheck;
 use crate::tikv::pd::{PdClient, PdError};

@@ -21,6 +21,7 @@ use crate::operator::probes::{self, Port, Probes};
 use crate::plan::detect::words;
 use crate::plan::names::{AGENT_CONTAINER, MYSQL_PORT, Part, TIDB_STATUS_PORT};
 use crate::plan::observed::{PdFacts, Served, ServedLeaf};
+use crate::plan::pods::mounts_secret;
 use crate::tikv::http::{Endpoint, Transport};
 use crate::tikv::status_port::{self, STATUS_PORT};
 use crate::tls::probe::Protocol;
@@ -54,26 +55,6 @@ pub(in crate::operator) fn server_name(pod: &Pod) -> String {
         Some(service) => format!("{name}.{service}.{namespace}.svc"),
         None => name,
     }
-}
-
-/// True when the pod mounts the Secret, so that its process speaks TLS with it.
-pub(in crate::operator) fn mounts_secret(pod: &Pod, secret: &str) -> bool {
-    let volumes = pod
-        .spec
-        .iter()
-        .flat_map(|spec| spec.volumes.iter().flatten());
-    volumes.into_iter().any(|volume| {
-        let name = volume
-            .secret
-            .as_ref()
-            .and_then(|source| source.secret_name.as_deref());
-        let projected = volume
-            .projected
-            .iter()
-            .flat_map(|all| all.sources.iter().flatten());
-        let mut projected = projected.filter_map(|source| source.secret.as_ref());
-        name == Some(secret) || projected.any(|source| source.name == secret)
-    })
 }
 
 fn has_agent(pod: &Pod) -> bool {

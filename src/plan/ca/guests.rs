@@ -1,12 +1,10 @@
 //! TiFlash and TiCDC: they get certificates, and are configured and restarted by others. What this operator would restart in its own
 //! workloads it waits for here, and says so.
 
-use k8s_openapi::api::core::v1::Pod;
-
 use super::Restarts;
 use crate::plan::names::Part;
 use crate::plan::observed::{Observed, WorkloadFacts};
-use crate::plan::pods::replicas;
+use crate::plan::pods::{mounts_secret, replicas};
 
 /// What lacks until every pod of them is known to have read what the step made, as far as its age tells.
 pub(super) fn lacking(observed: &Observed) -> Option<String> {
@@ -27,7 +25,7 @@ fn of(observed: &Observed, part: Part, facts: &WorkloadFacts) -> Option<String> 
     let restarts = Restarts::of(observed);
     facts.pods.iter().find_map(|pod| {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
-        if !mounts(pod, &secret) {
+        if !mounts_secret(pod, &secret) {
             return Some(format!(
                 "{name} to mount Secret {secret}: without it nobody knows whom it trusts"
             ));
@@ -42,20 +40,5 @@ fn of(observed: &Observed, part: Part, facts: &WorkloadFacts) -> Option<String> 
                 observed.namespace()
             )
         })
-    })
-}
-
-fn mounts(pod: &Pod, secret: &str) -> bool {
-    let volumes = pod
-        .spec
-        .iter()
-        .flat_map(|spec| spec.volumes.iter().flatten());
-    volumes.into_iter().any(|volume| {
-        let own = volume.secret.as_ref();
-        let own = own.and_then(|source| source.secret_name.as_deref());
-        let projected = volume.projected.iter();
-        let projected = projected.flat_map(|all| all.sources.iter().flatten());
-        let mut projected = projected.filter_map(|source| source.secret.as_ref());
-        own == Some(secret) || projected.any(|source| source.name == secret)
     })
 }

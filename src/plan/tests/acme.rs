@@ -184,3 +184,22 @@ fn merge(into: &mut Value, changes: &Value) {
         }
     }
 }
+
+#[test]
+fn names_for_mysql_clients_are_under_the_same_rules() {
+    let cases = [
+        (dns01(), "db.example.com", "no domain"),
+        (dns01(), "10.0.0.1", "addresses"),
+        (json!({"http01": {}}), "*.db.svc", "http01"),
+    ];
+    for (solver, name, words) in cases {
+        let mut spec = spec();
+        spec["tls"]["issuer"] = acme(solver);
+        spec["cluster"]["tidb"] = json!({"statefulSet": {"name": "tidb"}, "mysqlSans": [name]});
+        let mut world = World::new(spec, true);
+        offer(&mut world);
+        let told = world.reconcile(None).status.message.unwrap();
+        assert!(told.contains("cluster.tidb.mysqlSans"), "{told}");
+        assert!(told.contains(name) && told.contains(words), "{told}");
+    }
+}
